@@ -1,0 +1,141 @@
+// One attempt of a task in this process: runs the handler once, with its time limit, and knows what to announce. How it
+// ended can be corrected until `seal`: a promise that the handler left rejected shows only after it has returned.
+
+import { setImmediate } from 'node:timers';
+import type { StateWrite } from './backend.ts';
+import { errorText, MachineryError } from './errors.ts';
+import { header } from './headers.ts';
+import type { RegisteredTask } from './registry.ts';
+import { attemptOf, timeoutOf } from './retry.ts';
+import type { Sendable } from './sender.ts';
+import type { Server } from './server.ts';
+import type { Announced } from './state-writer.ts';
+import { type RunningAttempt, runAttempt, TaskContext } from './task-context.ts';
+import type { StateName, TaskResult, TaskState } from './task-state.ts';
+
+/** How an attempt ended. `error` is whatever was thrown. */
+export type Ended =
+  | { readonly kind: 'success'; readonly results: readonly TaskResult[] }
+  /** `final`: another attempt could not end otherwise. */
+  | { readonly kind: 'failure'; readonly error: unknown; readonly final?: boolean };
+
+export class Attempt implements Announced, RunningAttempt {
+  readonly signature: Sendable;
+  readonly context: TaskContext;
+  /** When the task was sent; undefined for a message of Go's until its state has been read. */
+  createdAt: string | undefined;
+  readonly #expiresInSeconds: number;
+  #running: StateName = 'RECEIVED';
+  #ended: Ended | undefined;
+  #end: ((ended: Ended) => void) | undefined;
+  #sealed = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(signature: Sendable, { logger, sender }: Pick<Server, 'logger' | 'sender'>) {
+    this.signature = signature;
+    this.context = new TaskContext(signature, attemptOf(signature), logger);
+    const sentAt = signature.headers?.[header.sentAt];
+    this.createdAt = typeof sentAt === 'string' ? sentAt : undefined;
+    this.#expiresInSeconds = sender.expiresInSeconds(undefined);
+  }
+
+  /** The handler's arguments; undefined when they do not fit, which ends the attempt for good. */
+  decodeArgs(task: RegisteredTask): unknown[] | undefined {
+    try {
+      return task.decodeArgs(this.signature.args ?? []);
+    } catch (cause) {
+      const error = new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Reflect task args error: ${errorText(cause)}`, { cause });
+      this.#over({ kind: 'failure', error, final: true });
+      return undefined;
+    }
+  }
+
+  /** Calls the handler and resolves when it has ended, or its time is up. Never rejects. */
+  run(task: RegisteredTask, args: unknown[]): Promise<Ended> {
+    this.#running = 'STARTED';
+    const timeoutMs = task.timeoutMs ?? timeoutOf(this.signature);
+    return new Promise((resolve) => {
+      this.#end = resolve;
+      if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeUp(timeoutMs), timeoutMs);
+      runAttempt(this, () => {
+        try {
+          const returned = task.run(this.context, args);
+          if (typeof returned !== 'object' || returned === null) this.#succeed(task, returned);
+          else Promise.resolve(returned).then((value) => this.#succeed(task, value), (error) => this.failWith(error));
+        } catch (error) {
+          this.failWith(error);
+        }
+      });
+    });
+  }
+
+  failWith(error: unknown): boolean {
+    if (this.#sealed) return false;
+    this.#over({ kind: 'failure', error });
+    return true;
+  }
+
+  /** Waits until what the handler left rejected has been reported, then answers how the attempt ended for good. */
+  async seal(): Promise<Ended> {
+    await nextTurn();
+    this.#sealed = true;
+    return this.#ended as Ended;
+  }
+
+  /** The worker stops at once: the outcome is no longer wanted. */
+  abort(reason: MachineryError): void {
+    this.context.abort(reason);
+    this.failWith(reason);
+  }
+
+  currentState(): StateWrite | undefined {
+    return this.#ended === undefined ? { state: this.stateOf(this.#running), expiresInSeconds: this.#expiresInSeconds } : undefined;
+  }
+
+  /** A state of this attempt. */
+  stateOf(state: StateName, more: Partial<TaskState> = {}): TaskState {
+    const { signature, createdAt, context } = this;
+    return {
+      taskUuid: signature.uuid,
+      taskName: signature.name,
+      state,
+      ...(createdAt !== undefined && { createdAt }),
+      ...(context.attempt > 1 && { attempt: context.attempt }),
+      ...more,
+    };
+  }
+
+  #succeed(task: RegisteredTask, returned: unknown): void {
+    if (this.#ended !== undefined) return; // its time was up before
+    try {
+      this.#over({ kind: 'success', results: task.encodeResults(returned) });
+    } catch (error) {
+      this.failWith(new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `The result of task ${this.signature.name}: ${errorText(error)}`, { cause: error }));
+    }
+  }
+
+  #timeUp(timeoutMs: number): void {
+    const error = new MachineryError('ERR_MACHINERY_TASK_TIMEOUT', `Task ${this.signature.name} took longer than ${timeoutMs} ms`);
+    this.context.abort(error);
+    this.failWith(error);
+  }
+
+  #over(ended: Ended): void {
+    clearTimeout(this.#timer);
+    this.#ended = ended;
+    this.#end?.(ended);
+  }
+}
+
+let turn: Promise<void> | undefined;
+
+/** Resolves in the next turn of the event loop, one for all: by then unhandled rejections of this turn were reported. */
+function nextTurn(): Promise<void> {
+  turn ??= new Promise((resolve) => {
+    setImmediate(() => {
+      turn = undefined;
+      resolve();
+    });
+  });
+  return turn;
+}

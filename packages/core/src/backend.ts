@@ -1,0 +1,83 @@
+// The contract of a result backend: states of tasks in batches, and the few atomic steps that a chord needs. Storage
+// only; what is written when, coalescing, polling and waiting are core's.
+
+import type { ContractVersion } from './contract-version.ts';
+import type { Logger } from './logger.ts';
+import type { Outcome } from './outcome.ts';
+import type { GroupMeta, TaskState } from './task-state.ts';
+
+/** A state to store. */
+export interface StateWrite {
+  readonly state: TaskState;
+  /** How long to keep it, in seconds from now. */
+  readonly expiresInSeconds: number;
+}
+
+/** What a backend can do, and its limits. Absent limits are unlimited. */
+export interface BackendCapabilities {
+  /** False: nothing is stored (the null backend), and waiting for a result is refused. */
+  readonly storesResults: boolean;
+  /** `watch` works: a waiter is told when its task is finished. */
+  readonly push?: boolean;
+  /** Reading a state takes it away (AMQP). Workers then never read. */
+  readonly readConsumes?: boolean;
+  /** The largest state, in bytes of its encoded JSON. A larger result makes the task a FAILURE. */
+  readonly maxStateBytes?: number;
+  /** The most states in one `write` or `read`. */
+  readonly maxBatch?: number;
+  /** The most members of a group. */
+  readonly maxGroupSize?: number;
+}
+
+/** Who may send a chord's callback: `done` when it was sent before, `other` while another member is at it. */
+export type ChordClaim = 'claimed' | 'other' | 'done';
+
+/** Stores states of tasks and groups. */
+export interface Backend {
+  readonly contractVersion: ContractVersion;
+  /** The package's name, for error messages. */
+  readonly name: string;
+  readonly capabilities: BackendCapabilities;
+
+  /** Called once by `new Server`. Must not connect. */
+  attach?(environment: { readonly logger: Logger }): void;
+
+  /**
+   * Stores the states, one outcome for each in their order; resolves when they are stored. Core has at most one `write` for one task
+   * under way, and writes the same state again when the outcome was not `stored`.
+   *
+   * The rules of `mergeState` hold: PENDING starts over; RECEIVED, STARTED and RETRY never replace a final state of the
+   * same send; a name or time of sending that the state lacks is kept from what is stored. A state that has both may be
+   * written blindly when it is final.
+   */
+  write(writes: readonly StateWrite[]): Promise<Outcome[]>;
+
+  /** Reads states, in the order of `taskUuids`; undefined for what is not there or has expired. Rejects when the store cannot be asked. */
+  read(taskUuids: readonly string[]): Promise<(TaskState | undefined)[]>;
+
+  /** Removes states and group metas. What is not there is no error. */
+  purge(uuids: { readonly tasks?: readonly string[]; readonly groups?: readonly string[] }): Promise<void>;
+
+  /** Stores a group's meta before its members are sent. Replaces what was there under the same UUID. */
+  initGroup(meta: GroupMeta, expiresInSeconds: number): Promise<void>;
+  /** Reads a group's meta, undefined when it is not there or has expired. */
+  readGroup(groupUuid: string): Promise<GroupMeta | undefined>;
+  /** Prolongs a group's meta. */
+  renewGroup(groupUuid: string, expiresInSeconds: number): Promise<void>;
+  /**
+   * Decides who sends the chord's callback: exactly one caller gets `claimed`, however many ask at once, and that member
+   * gets it again when it asks again (its redelivery after a crash). After `finishChord`, everyone gets `done`.
+   */
+  claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim>;
+  /** Writes that the callback is sent. Safe to call twice. */
+  finishChord(groupUuid: string): Promise<void>;
+
+  /**
+   * Optional: calls `listener` once with the final state of `taskUuid`, if that is written after `watch` was called.
+   * A hint: core also reads, so a lost call only costs time. Answers a function that stops watching.
+   */
+  watch?(taskUuid: string, listener: (state: TaskState) => void): () => void;
+
+  /** Ends the connections that the backend opened itself. Safe to call twice. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,68 @@
+// Joins single calls into batches: what is added in one tick goes together, and what is added while a batch is under way
+// goes with the next. A batch never waits for more to come when there is something to do now. Order is kept.
+
+import { MachineryError } from './errors.ts';
+
+export interface BatcherOptions {
+  /** The most items of one batch. Default: 1,000. */
+  readonly maxItems?: number | undefined;
+  /** Send each item by itself and at once, however many are under way (an eager broker). Default: false. */
+  readonly unbatched?: boolean | undefined;
+}
+
+interface Waiting<T, R> {
+  readonly item: T;
+  readonly resolve: (result: R) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Batcher<T, R> {
+  readonly #run: (items: readonly T[]) => Promise<readonly R[]>;
+  readonly #maxItems: number;
+  readonly #unbatched: boolean;
+  #waiting: Waiting<T, R>[] = [];
+  #scheduled = false;
+  #idle: (() => void)[] = [];
+
+  /** `run` answers one result for each item, in order. What it throws rejects every item of its batch. */
+  constructor(run: (items: readonly T[]) => Promise<readonly R[]>, options: BatcherOptions = {}) {
+    this.#run = run;
+    this.#maxItems = options.maxItems ?? 1_000;
+    this.#unbatched = options.unbatched ?? false;
+  }
+
+  add(item: T): Promise<R> {
+    if (this.#unbatched) return this.#run([item]).then(([result]) => result as R);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ item, resolve, reject });
+      if (this.#scheduled) return;
+      this.#scheduled = true;
+      queueMicrotask(() => void this.#flush());
+    });
+  }
+
+  /** Resolves when nothing is waiting or under way. */
+  async settled(): Promise<void> {
+    if (this.#scheduled) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  async #flush(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.length <= this.#maxItems ? this.#waiting : this.#waiting.slice(0, this.#maxItems);
+      this.#waiting = batch === this.#waiting ? [] : this.#waiting.slice(this.#maxItems);
+      try {
+        const results = await this.#run(batch.map(({ item }) => item));
+        if (results.length !== batch.length) throw new MachineryError('ERR_MACHINERY_BROKER_FAILED', `An adapter answered ${results.length} results for a batch of ${batch.length}`);
+        for (let i = 0; i < batch.length; i++) (batch[i] as Waiting<T, R>).resolve(results[i] as R);
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+      }
+      // What waited for this batch may add more in its own continuations: let them join the next one.
+      await undefined;
+      await undefined;
+      await undefined;
+    }
+    this.#scheduled = false;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}

@@ -1,0 +1,22 @@
+// What core and the adapters log to. `console` and pino fit as they are.
+
+/** A logger with four levels. Each call has one text; `details` is an object with the task, the queue or the error. */
+export interface Logger {
+  debug(message: string, ...details: unknown[]): void;
+  info(message: string, ...details: unknown[]): void;
+  warn(message: string, ...details: unknown[]): void;
+  error(message: string, ...details: unknown[]): void;
+}
+
+const ignore = (): void => {};
+
+/** A logger that says nothing. */
+export const silentLogger: Logger = { debug: ignore, info: ignore, warn: ignore, error: ignore };
+
+/** The default: `console` from warnings up. */
+export const consoleLogger: Logger = {
+  debug: ignore,
+  info: ignore,
+  warn: (message, ...details) => console.warn(message, ...details),
+  error: (message, ...details) => console.error(message, ...details),
+};

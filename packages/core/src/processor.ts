@@ -1,0 +1,259 @@
+// The spine: carries a delivery from message to verdict. Decode, look up, look back, run, store, follow up, ack. What a
+// step needs is in the file of its name; `worker.ts` owns the life cycle, `consumer.ts` the slots.
+//
+// Invariant: a message is acked only after its final state is stored and its follow-ups are published.
+
+import { Attempt, type Ended } from './attempt.ts';
+import { untilDone } from './backoff.ts';
+import type { Delivery } from './broker.ts';
+import type { Verdict } from './consumer.ts';
+import { errorText, MachineryError, type RetryLater } from './errors.ts';
+import { errorCallbacks, sendFollowUps, successCallbacks } from './follow-ups.ts';
+import type { Outcome } from './outcome.ts';
+import type { RegisteredTask } from './registry.ts';
+import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
+import { newTaskUuid, type Sendable } from './sender.ts';
+import type { Server } from './server.ts';
+import type { Signature } from './signature.ts';
+import { isFinal, isSameSend, type TaskResult, type TaskState } from './task-state.ts';
+import { UnknownTasks } from './unknown-tasks.ts';
+import { decodeSignature } from './wire/signature-codec.ts';
+import { etaMs } from './wire/time.ts';
+
+export interface ProcessorOptions {
+  readonly server: Server;
+  readonly queue: string;
+  readonly maxDeliveries: number;
+  readonly errorHandler: (error: unknown, signature?: Signature) => void;
+  readonly preTaskHandler: ((signature: Signature) => unknown) | undefined;
+  readonly postTaskHandler: ((signature: Signature) => unknown) | undefined;
+}
+
+const ack: Verdict = { kind: 'ack' };
+
+export class Processor {
+  readonly #options: ProcessorOptions;
+  readonly #server: Server;
+  readonly #unknown: UnknownTasks;
+  readonly #attempts = new Set<Attempt>();
+  /** Fires when nothing that is in hand is wanted any more. */
+  readonly #aborted = new AbortController();
+
+  constructor(options: ProcessorOptions) {
+    this.#options = options;
+    this.#server = options.server;
+    this.#unknown = new UnknownTasks(options.server.logger, options.queue);
+  }
+
+  /** Fires the AbortSignal of every running task; what is in hand is given back and writes nothing more. */
+  abort(reason: MachineryError): void {
+    this.#aborted.abort(reason);
+    for (const attempt of this.#attempts) attempt.abort(reason);
+  }
+
+  /** Carries out one delivery. Calls `release` when the task has ended. Never rejects. */
+  async handle(delivery: Delivery, release: () => void): Promise<Verdict> {
+    try {
+      return await this.#process(delivery, release);
+    } catch (error) {
+      if (this.#aborted.signal.aborted) return { kind: 'requeue', position: 'front' };
+      this.#server.logger.error(`A message of queue ${this.#options.queue} could not be processed and goes back: ${errorText(error)}`, error);
+      this.#options.errorHandler(error);
+      return { kind: 'requeue', position: 'back', delayMs: 1_000 };
+    }
+  }
+
+  async #process(delivery: Delivery, release: () => void): Promise<Verdict> {
+    const signature = this.#decode(delivery);
+    if (signature instanceof Error) return { kind: 'dead', reason: signature.message };
+    const task = this.#server.registry.get(signature.name);
+    if (task === undefined) return this.#unknown.verdict(signature);
+
+    const attempt = new Attempt(signature, this.#server);
+    const stored = this.#lookBack(attempt, delivery);
+    if (delivery.redelivered && stored !== undefined) {
+      const verdict = await this.#resume(attempt, await stored);
+      if (verdict !== undefined) return verdict;
+    }
+    if ((delivery.deliveryCount ?? 1) > this.#options.maxDeliveries) return this.#failed(attempt, tooManyDeliveries(signature, delivery));
+
+    const ended = await this.#run(attempt, task, release);
+    this.#aborted.signal.throwIfAborted();
+    if (stored !== undefined) attempt.createdAt ??= (await stored)?.createdAt;
+    if (ended.kind === 'success') return this.#succeeded(attempt, ended.results);
+    return this.#retried(attempt, task, ended) ?? this.#failed(attempt, ended.error);
+  }
+
+  /** The signature, or why the message is none. */
+  #decode(delivery: Delivery): Sendable | Error {
+    try {
+      const signature = decodeSignature(delivery.body);
+      return {
+        ...signature,
+        uuid: signature.uuid || newTaskUuid(),
+        routingKey: signature.routingKey || this.#options.queue,
+        ...(delivery.receiptHandle !== undefined && { sqsReceiptHandle: delivery.receiptHandle }),
+      };
+    } catch (error) {
+      this.#server.logger.error(`A message of queue ${this.#options.queue} is no signature and goes to the dead messages: ${errorText(error)}`, error);
+      this.#options.errorHandler(error);
+      return error as Error;
+    }
+  }
+
+  /**
+   * The stored state, where it is needed: a redelivery may be done already, and a message without our header does not
+   * say when it was sent. Not where reading a state takes it away.
+   */
+  #lookBack(attempt: Attempt, delivery: Delivery): Promise<TaskState | undefined> | undefined {
+    const { storesResults, readConsumes } = this.#server.backend.capabilities;
+    if (!storesResults || readConsumes === true || (attempt.createdAt !== undefined && !delivery.redelivered)) return undefined;
+    const read = this.#read([attempt.signature.uuid]).then(([state]) => state);
+    read.catch(() => {}); // awaited later, or not at all when the worker stops before
+    return read;
+  }
+
+  /** What a redelivery has left to do, when there is proof that it is of the same send; undefined: run it. */
+  async #resume(attempt: Attempt, state: TaskState | undefined): Promise<Verdict | undefined> {
+    if (state === undefined || !isSameSend(state, attempt)) return undefined;
+    const { signature } = attempt;
+    if (state.state === 'SUCCESS') return this.#followUp(successCallbacks(signature, state.results ?? []), true);
+    if (state.state === 'FAILURE') return this.#followUp(errorCallbacks(signature, state.error ?? ''), true);
+    const reached = state.attempt ?? 1;
+    if (reached > attempt.context.attempt) return ack; // a later attempt was published and has begun
+    if (state.state !== 'RETRY' || state.retryEta === undefined || reached < attempt.context.attempt) return undefined;
+    await this.#republish(attempt, nextAttempt(signature, state.retryEta, (state.retryCount ?? 0) < (signature.retryCount ?? 0)));
+    return ack;
+  }
+
+  async #run(attempt: Attempt, task: RegisteredTask, release: () => void): Promise<Ended> {
+    const { preTaskHandler, postTaskHandler } = this.#options;
+    this.#attempts.add(attempt);
+    this.#server.states.announce(attempt);
+    try {
+      const args = attempt.decodeArgs(task);
+      if (args !== undefined) {
+        if (preTaskHandler !== undefined) await this.#hook('preTaskHandler', preTaskHandler, attempt);
+        await attempt.run(task, args);
+        if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
+      }
+      release();
+      return await attempt.seal();
+    } finally {
+      this.#attempts.delete(attempt);
+    }
+  }
+
+  async #hook(name: string, hook: (signature: Signature) => unknown, { signature }: Attempt): Promise<void> {
+    try {
+      await hook(signature);
+    } catch (error) {
+      this.#server.logger.error(`${name} failed for task ${signature.name} (${signature.uuid}), which goes on: ${errorText(error)}`, error);
+    }
+  }
+
+  async #succeeded(attempt: Attempt, results: readonly TaskResult[]): Promise<Verdict> {
+    const refused = await this.#store(attempt.stateOf('SUCCESS', { results }));
+    if (refused !== undefined) return this.#failed(attempt, refused);
+    this.#record('task.succeeded', attempt.signature);
+    return this.#followUp(successCallbacks(attempt.signature, results), false);
+  }
+
+  async #failed(attempt: Attempt, error: unknown): Promise<Verdict> {
+    const { signature } = attempt;
+    const text = errorText(error);
+    this.#server.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
+    this.#options.errorHandler(error, signature);
+    const refused = await this.#store(attempt.stateOf('FAILURE', { error: text }));
+    if (refused !== undefined) return { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
+    this.#record('task.failed', signature);
+    return this.#followUp(errorCallbacks(signature, text), false);
+  }
+
+  /** Publishes the next attempt, when the task has one: undefined means that this was the last. */
+  #retried(attempt: Attempt, task: RegisteredTask, ended: Ended & { kind: 'failure' }): Promise<Verdict> | undefined {
+    const { signature } = attempt;
+    const later = MachineryError.is(ended.error, 'ERR_MACHINERY_RETRY_LATER') ? (ended.error as RetryLater) : undefined;
+    if (ended.final === true || (later === undefined && (signature.retryCount ?? 0) <= 0)) return undefined;
+    return this.#retry(attempt, later?.delayMs ?? retryDelayMs(signature, ended.error, task.backoff), later === undefined, ended.error);
+  }
+
+  async #retry(attempt: Attempt, delayMs: number, usesRetry: boolean, error: unknown): Promise<Verdict> {
+    const { signature } = attempt;
+    const eta = etaAfter(delayMs);
+    const next = nextAttempt(signature, eta, usesRetry);
+    const more = { error: errorText(error), retryEta: eta, retryCount: next.retryCount ?? 0 };
+    const refused = (await this.#store(attempt.stateOf('RETRY', more), etaMs(eta))) ?? (await this.#republish(attempt, next));
+    if (refused !== undefined) return this.#failed(attempt, refused);
+    this.#server.logger.warn(`Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`);
+    this.#record('task.retried', signature);
+    return ack;
+  }
+
+  async #followUp(callbacks: readonly Signature[], again: boolean): Promise<Verdict> {
+    if (callbacks.length === 0) return ack;
+    const { sender, logger, backend } = this.#server;
+    await sendFollowUps(
+      {
+        sender,
+        logger,
+        read: backend.capabilities.storesResults && backend.capabilities.readConsumes !== true ? (uuids) => this.#read(uuids) : undefined,
+        persist: (call) => this.#persist(call),
+        fail: (callback, error) => this.#failUnsent(callback, error),
+      },
+      callbacks,
+      again,
+    );
+    return ack;
+  }
+
+  /** A callback that can never be sent is a FAILURE, and its own error callbacks are told. */
+  async #failUnsent(callback: Sendable, error: Error): Promise<void> {
+    const attempt = new Attempt(callback, this.#server);
+    await this.#store(attempt.stateOf('FAILURE', { error: error.message }));
+    await this.#followUp(errorCallbacks(callback, error.message), false);
+  }
+
+  /** Stores a state, waiting out a backend that is away. Answers why it can never be stored. */
+  async #store(state: TaskState, dueAtMs?: number): Promise<Error | undefined> {
+    const write = { state, expiresInSeconds: this.#server.sender.expiresInSeconds(dueAtMs) };
+    const outcome = await this.#persist(() => this.#server.states.write(write));
+    return outcome.status === 'failed' ? outcome.error : undefined;
+  }
+
+  /** Publishes the next attempt. Answers why it can never be published. */
+  async #republish({ signature }: Attempt, next: Signature): Promise<Error | undefined> {
+    const outcome = await this.#persist(() => this.#server.sender.republish({ ...next, uuid: signature.uuid, routingKey: signature.routingKey }));
+    return outcome.status === 'failed' ? outcome.error : undefined;
+  }
+
+  /** Calls until the outcome is stored or can never be. What may have been stored is done again: at least once. */
+  async #persist(call: () => Promise<Outcome>): Promise<Outcome> {
+    return this.#untilDone('written to', async () => {
+      const outcome = await call();
+      if (outcome.status === 'stored' || (outcome.status === 'failed' && !outcome.retryable)) return outcome;
+      throw outcome.error;
+    });
+  }
+
+  async #read(uuids: readonly string[]): Promise<(TaskState | undefined)[]> {
+    return this.#untilDone('read', () => Promise.all(uuids.map((uuid) => this.#server.readState(uuid))));
+  }
+
+  #untilDone<T>(what: string, attempt: () => Promise<T>): Promise<T> {
+    return untilDone(attempt, this.#aborted.signal, (error) => {
+      this.#server.logger.warn(`A server cannot be ${what}, tasks of queue ${this.#options.queue} wait for it: ${errorText(error)}`, error);
+    });
+  }
+
+  #record(metric: 'task.succeeded' | 'task.failed' | 'task.retried', { name, routingKey }: Sendable): void {
+    this.#server.telemetry.record?.(metric, 1, { task: name, queue: routingKey });
+  }
+}
+
+function tooManyDeliveries({ name }: Signature, { deliveryCount }: Delivery): MachineryError {
+  return new MachineryError(
+    'ERR_MACHINERY_TOO_MANY_DELIVERIES',
+    `Task ${name} was delivered ${deliveryCount} times and never ended: it seems to end its process, and is not tried again`,
+  );
+}

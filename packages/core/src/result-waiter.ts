@@ -1,0 +1,164 @@
+// Waits for final states on behalf of every `get` of a server: all waiters share one batched read, and a backend that
+// pushes makes reading the exception. Each waiter is read again after a fifth of the time it has waited so far.
+
+import type { Backend } from './backend.ts';
+import { Batcher } from './batcher.ts';
+import { errorText, MachineryError, NotSupportedError } from './errors.ts';
+import type { Logger } from './logger.ts';
+import { isFinal, type TaskState } from './task-state.ts';
+
+/** Reads of one server are at least this far apart: 2 ms for a lone waiter, 20 ms (50 reads a second) for a hundred or more. */
+const readGapMs = (waiters: number): number => Math.min(20, 2 + waiters / 5);
+const maxPollMs = 500;
+/** With a push, reading only makes up for a message that was lost. */
+const pushedPollMs = 1_000;
+
+interface Waiter {
+  readonly taskUuid: string;
+  readonly since: number;
+  /** Unix milliseconds. */
+  readAt: number;
+  /** Whether a state was there before: when it is gone then, it has expired. */
+  seen: boolean;
+  readonly resolve: (state: TaskState) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class ResultWaiter {
+  readonly #backend: Backend;
+  readonly #logger: Logger;
+  readonly #reads: Batcher<string, TaskState | undefined>;
+  readonly #waiters = new Set<Waiter>();
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #lastReadAt = 0;
+  #reading = false;
+  #failing = false;
+  #closed = false;
+
+  constructor(backend: Backend, logger: Logger) {
+    this.#backend = backend;
+    this.#logger = logger;
+    this.#reads = new Batcher((uuids) => backend.read(uuids), { maxItems: backend.capabilities.maxBatch });
+  }
+
+  /** Reads one state, together with whatever else is read in this tick. */
+  read(taskUuid: string): Promise<TaskState | undefined> {
+    return this.#reads.add(taskUuid);
+  }
+
+  /**
+   * Resolves with the final state of the task. `sentHere`: the state was written before, so when it is missing it has expired.
+   * @throws MachineryError ERR_MACHINERY_RESULT_TIMEOUT, ERR_MACHINERY_RESULT_EXPIRED, ERR_MACHINERY_ABORTED,
+   * ERR_MACHINERY_CLOSED, ERR_MACHINERY_NOT_SUPPORTED; a backend that is away for a while is waited out.
+   */
+  wait(taskUuid: string, sentHere: boolean, options: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<TaskState> {
+    const { timeoutMs, signal } = options;
+    return new Promise((resolve, reject) => {
+      if (!this.#backend.capabilities.storesResults) return reject(new NotSupportedError(this.#backend.name, 'results: it stores none'));
+      if (this.#closed) return reject(closed(taskUuid));
+      if (signal?.aborted) return reject(aborted(taskUuid, signal));
+      const end = () => {
+        this.#waiters.delete(waiter);
+        unwatch?.();
+        clearTimeout(timeout);
+        if (signal !== undefined) signal.removeEventListener('abort', onAbort);
+      };
+      const waiter: Waiter = {
+        taskUuid,
+        since: Date.now(),
+        readAt: 0,
+        seen: sentHere && this.#backend.capabilities.readConsumes !== true,
+        resolve: (state) => {
+          end();
+          resolve(state);
+        },
+        reject: (error) => {
+          end();
+          reject(error);
+        },
+      };
+      const onAbort = () => waiter.reject(aborted(taskUuid, signal as AbortSignal));
+      signal?.addEventListener('abort', onAbort);
+      const timeout =
+        timeoutMs === undefined
+          ? undefined
+          : setTimeout(() => waiter.reject(new MachineryError('ERR_MACHINERY_RESULT_TIMEOUT', `Task ${taskUuid} was not finished within ${timeoutMs} ms`)), timeoutMs);
+      const unwatch = this.#backend.watch?.(taskUuid, waiter.resolve);
+      this.#waiters.add(waiter);
+      this.#readBy(0);
+    });
+  }
+
+  /** Rejects everybody who waits. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const waiter of this.#waiters) waiter.reject(closed(waiter.taskUuid));
+  }
+
+  /** The timer holds the process on purpose: somebody waits for a result. */
+  #readBy(wanted: number): void {
+    const time = Math.max(wanted, this.#lastReadAt + readGapMs(this.#waiters.size));
+    if (this.#reading || this.#timerAt <= time) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = time;
+    const delayMs = time - Date.now();
+    if (delayMs <= 0) queueMicrotask(() => void this.#readDue());
+    else this.#timer = setTimeout(() => void this.#readDue(), delayMs);
+  }
+
+  async #readDue(): Promise<void> {
+    if (this.#reading || this.#closed) return;
+    this.#reading = true;
+    this.#lastReadAt = Date.now();
+    const due = [...this.#waiters].filter(({ readAt }) => readAt <= this.#lastReadAt);
+    await Promise.all(this.#chunks(due).map((chunk) => this.#readChunk(chunk)));
+    this.#reading = false;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    if (this.#waiters.size === 0 || this.#closed) return;
+    let next = Number.POSITIVE_INFINITY;
+    for (const { readAt } of this.#waiters) next = Math.min(next, readAt);
+    this.#readBy(next);
+  }
+
+  #chunks(waiters: Waiter[]): Waiter[][] {
+    const size = this.#backend.capabilities.maxBatch ?? 1_000;
+    return Array.from({ length: Math.ceil(waiters.length / size) }, (_, i) => waiters.slice(i * size, (i + 1) * size));
+  }
+
+  async #readChunk(waiters: Waiter[]): Promise<void> {
+    try {
+      const states = await this.#backend.read(waiters.map(({ taskUuid }) => taskUuid));
+      if (this.#failing) this.#logger.info(`${this.#backend.name} answers again`);
+      this.#failing = false;
+      for (let i = 0; i < waiters.length; i++) this.#found(waiters[i] as Waiter, states[i]);
+    } catch (error) {
+      const final = MachineryError.is(error) && error.code !== 'ERR_MACHINERY_BACKEND_UNAVAILABLE';
+      if (!this.#failing && !final) this.#logger.warn(`${this.#backend.name} cannot be read, waiting goes on: ${errorText(error)}`, error);
+      this.#failing = !final;
+      for (const waiter of waiters) {
+        if (final) waiter.reject(error);
+        else waiter.readAt = Date.now() + maxPollMs;
+      }
+    }
+  }
+
+  #found(waiter: Waiter, state: TaskState | undefined): void {
+    if (state !== undefined && isFinal(state.state)) return waiter.resolve(state);
+    if (state === undefined && waiter.seen) {
+      return waiter.reject(new MachineryError('ERR_MACHINERY_RESULT_EXPIRED', `The state of task ${waiter.taskUuid} is gone: it expired or was purged before it was read`));
+    }
+    if (state !== undefined && this.#backend.capabilities.readConsumes !== true) waiter.seen = true;
+    const now = Date.now();
+    waiter.readAt = now + (this.#backend.watch === undefined ? Math.min(maxPollMs, (now - waiter.since) / 5) : pushedPollMs);
+  }
+}
+
+function closed(taskUuid: string): MachineryError {
+  return new MachineryError('ERR_MACHINERY_CLOSED', `The server was closed while waiting for task ${taskUuid}`);
+}
+
+function aborted(taskUuid: string, signal: AbortSignal): MachineryError {
+  return new MachineryError('ERR_MACHINERY_ABORTED', `Waiting for task ${taskUuid} was aborted`, { cause: signal.reason });
+}

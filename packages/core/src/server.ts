@@ -1,0 +1,273 @@
+// The entry point: what a program configures once. It registers tasks, sends signatures, hands out results and makes
+// workers. Sending goes through `sender.ts`, waiting through `result-waiter.ts`, running through `worker.ts`.
+
+import { AsyncResult } from './async-result.ts';
+import type { Backend } from './backend.ts';
+import type { Broker } from './broker.ts';
+import { checkContractVersion } from './contract-version.ts';
+import { MachineryError, NotSupportedError } from './errors.ts';
+import type { Lock } from './lock.ts';
+import { consoleLogger, type Logger } from './logger.ts';
+import { type Check, checkOptions, fn, integer, invalidOption, object, optional, show, string } from './options.ts';
+import { backoffChecks, etaAfter } from './retry.ts';
+import { declaredTask, type HandlerOptions, type PlainTask, plainTask, type RegisteredTask, Registry } from './registry.ts';
+import { ResultWaiter } from './result-waiter.ts';
+import { type Sendable, Sender } from './sender.ts';
+import type { Signature } from './signature.ts';
+import { StateWriter } from './state-writer.ts';
+import { type ArgsOut, type ArgsSpec, type CompleteSignature, decodeResults, delayOf, type PlainSignature, type Result, type Returned, type ReturnsSpec, type SignatureOptions, type TaskDefinition, type TaskSignature, withOptions } from './task.ts';
+import type { TaskContext } from './task-context.ts';
+import type { TaskState } from './task-state.ts';
+import type { Telemetry } from './telemetry.ts';
+import { checkSignature } from './validation.ts';
+import { fromWireValue } from './wire/argument-types.ts';
+import { decodeSignature } from './wire/signature-codec.ts';
+import { Worker, type WorkerOptions } from './worker.ts';
+
+export interface ServerOptions {
+  readonly broker: Broker;
+  readonly backend: Backend;
+  /** Needed for periodic tasks only. */
+  readonly lock?: Lock;
+  /** The queue of signatures and workers that name none. Default: `machinery_tasks`, as in Go. */
+  readonly defaultQueue?: string;
+  /** How long states are kept, in seconds. Default: 3600, as in Go. */
+  readonly resultsExpireInSeconds?: number;
+  /** Default: `console`, from warnings up. */
+  readonly logger?: Logger;
+  readonly telemetry?: Telemetry;
+  /** Called with every signature before it is published, callbacks and retries too: answer another one to send that instead. */
+  readonly prePublishHandler?: (signature: Signature) => Signature | undefined | void;
+}
+
+/** Options of one `send`. */
+export interface SendOptions<R = unknown> extends SignatureOptions<R> {
+  /** Do not send any more when this has fired: `ERR_MACHINERY_ABORTED`. What is published stays published. */
+  readonly signal?: AbortSignal;
+}
+
+/** What `get` gives for a signature of undeclared types: the value, an array of several, or undefined. */
+export type Untyped = unknown;
+
+const isSignal: Check = (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal');
+
+export class Server implements AsyncDisposable {
+  readonly broker: Broker;
+  readonly backend: Backend;
+  readonly lock: Lock | undefined;
+  readonly defaultQueue: string;
+  readonly logger: Logger;
+  /** @internal */
+  readonly telemetry: Telemetry;
+  /** @internal */
+  readonly registry: Registry = new Registry();
+  /** @internal */
+  readonly states: StateWriter;
+  /** @internal */
+  readonly sender: Sender;
+  readonly #results: ResultWaiter;
+  readonly #workers = new Set<Worker>();
+  #closing: Promise<void> | undefined;
+
+  /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION, or ERR_MACHINERY_CONTRACT_VERSION for an adapter of another contract. */
+  constructor(options: ServerOptions) {
+    checkOptions('Server', options, {
+      broker: object,
+      backend: object,
+      lock: optional(object),
+      defaultQueue: optional(string),
+      resultsExpireInSeconds: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
+      logger: optional((value) => (['debug', 'info', 'warn', 'error'].every((level) => fn((value as Record<string, unknown> | null)?.[level]) === undefined) ? undefined : 'an object with debug, info, warn and error')),
+      telemetry: optional(object),
+      prePublishHandler: optional(fn),
+    });
+    checkContractVersion('broker', options.broker);
+    checkContractVersion('backend', options.backend);
+    if (options.lock !== undefined) checkContractVersion('lock', options.lock);
+    this.broker = options.broker;
+    this.backend = options.backend;
+    this.lock = options.lock;
+    this.defaultQueue = options.defaultQueue ?? 'machinery_tasks';
+    this.logger = options.logger ?? consoleLogger;
+    this.telemetry = options.telemetry ?? {};
+    this.broker.attach?.({ defaultQueue: this.defaultQueue, logger: this.logger });
+    this.backend.attach?.({ logger: this.logger });
+    this.states = new StateWriter(this.backend, this.logger);
+    this.#results = new ResultWaiter(this.backend, this.logger);
+    this.sender = new Sender({
+      broker: this.broker,
+      states: this.states,
+      defaultQueue: this.defaultQueue,
+      resultsExpireInSeconds: options.resultsExpireInSeconds ?? 3_600,
+      telemetry: this.telemetry,
+      prePublishHandler: options.prePublishHandler,
+    });
+  }
+
+  /**
+   * Registers the handler of a declared task.
+   * @throws MachineryError ERR_MACHINERY_TASK_ALREADY_REGISTERED, ERR_MACHINERY_INVALID_OPTION.
+   */
+  handle<S extends ArgsSpec, R extends ReturnsSpec>(
+    task: TaskDefinition<S, R>,
+    handler: (context: TaskContext, ...args: ArgsOut<S>) => Returned<R> | Promise<Returned<R>>,
+    options: HandlerOptions = {},
+  ): void {
+    if (fn(task) !== undefined || fn(task.partial) !== undefined) throw invalidOption(`handle: expected a task made by defineTask, got ${show(task)}; registerTask takes a name and a function`);
+    if (fn(handler) !== undefined) throw invalidOption(`handle('${task.name}'): expected a function, got ${show(handler)}`);
+    checkOptions(`handle('${task.name}')`, options, {
+      backoff: optional((value) => (typeof value === 'function' || object(value) === undefined ? undefined : 'a backoff or a function')),
+      timeoutMs: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
+    });
+    if (typeof options.backoff === 'object') checkOptions(`\`backoff\` of handle('${task.name}')`, options.backoff, backoffChecks);
+    this.registry.add(declaredTask(task as unknown as TaskDefinition, handler as never, options));
+  }
+
+  /**
+   * Registers a plain function: it gets the arguments as they come, and what it returns is stored as the wire type that
+   * fits the value (3 is an int64, 3.5 a float64). Declare the task when other programs depend on its types.
+   */
+  registerTask(name: string, task: PlainTask): void {
+    this.registry.add(plainTask(name, task));
+  }
+
+  /** Registers several plain functions, by name. */
+  registerTasks(tasks: Readonly<Record<string, PlainTask>>): void {
+    if (object(tasks) !== undefined) throw invalidOption(`registerTasks: expected an object of functions, got ${show(tasks)}`);
+    for (const [name, task] of Object.entries(tasks)) this.registerTask(name, task);
+  }
+
+  getRegisteredTaskNames(): string[] {
+    return this.registry.names();
+  }
+
+  isTaskRegistered(name: string): boolean {
+    return this.registry.get(name) !== undefined;
+  }
+
+  /** @throws MachineryError ERR_MACHINERY_TASK_NOT_REGISTERED. */
+  getRegisteredTask(name: string): RegisteredTask {
+    const task = this.registry.get(name);
+    if (task === undefined) throw new MachineryError('ERR_MACHINERY_TASK_NOT_REGISTERED', `Task ${name} is not registered; registered are: ${this.registry.names().join(', ') || 'none'}`);
+    return task;
+  }
+
+  /**
+   * Sends a signature: stores PENDING, publishes, and resolves when the broker has it.
+   * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT, ERR_MACHINERY_INVALID_OPTION,
+   * ERR_MACHINERY_CALLBACKS_TOO_DEEP, ERR_MACHINERY_MESSAGE_TOO_LARGE, ERR_MACHINERY_NOT_SUPPORTED (an ETA that the broker
+   * cannot keep), ERR_MACHINERY_ABORTED, ERR_MACHINERY_CLOSED, or what the adapter says: then nothing was published.
+   * ERR_MACHINERY_PUBLISH_UNKNOWN: it may have been published.
+   */
+  send<R extends ReturnsSpec>(signature: CompleteSignature<R>, options?: SendOptions<R>): Promise<AsyncResult<Result<R>>>;
+  send(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult<Untyped>>;
+  async send(signature: Signature, options?: SendOptions): Promise<AsyncResult<unknown>> {
+    this.#refuseWhenClosed();
+    const returns = (signature as Partial<TaskSignature>)?.definition;
+    const sendable = this.#prepare(signature, options);
+    const outcome = await this.sender.send(sendable);
+    if (outcome.status === 'stored') return this.#resultOf(sendable.uuid, returns, true);
+    if (outcome.status === 'failed') throw outcome.error;
+    throw new MachineryError('ERR_MACHINERY_PUBLISH_UNKNOWN', `Task ${sendable.name} (${sendable.uuid}) may or may not have been published: ${outcome.error.message}`, { cause: outcome.error });
+  }
+
+  /** Go's name of `send` for one task. */
+  sendTask<R extends ReturnsSpec>(signature: CompleteSignature<R>, options?: SendOptions<R>): Promise<AsyncResult<Result<R>>>;
+  sendTask(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult<Untyped>>;
+  sendTask(signature: Signature, options?: SendOptions): Promise<AsyncResult<unknown>> {
+    return this.send(signature as PlainSignature, options);
+  }
+
+  /** The result of a task that was sent before, here or in another process. */
+  result<S extends ArgsSpec, R extends ReturnsSpec>(uuid: string, task: TaskDefinition<S, R>): AsyncResult<Result<R>>;
+  result(uuid: string): AsyncResult<Untyped>;
+  result(uuid: string, task?: TaskDefinition): AsyncResult<unknown> {
+    if (string(uuid) !== undefined) throw invalidOption(`result: expected a UUID, got ${show(uuid)}`);
+    return this.#resultOf(uuid, task, false);
+  }
+
+  /** Messages that wait in a queue, in order, without taking them. What is not a signature is left out. */
+  async pendingTasks(queue: string = this.defaultQueue, options: { readonly limit?: number } = {}): Promise<Signature[]> {
+    checkOptions('pendingTasks', options, { limit: optional(integer({ min: 1 })) });
+    if (this.broker.pendingMessages === undefined) throw new NotSupportedError(this.broker.name, 'listing pending tasks');
+    return decodeAll(await this.broker.pendingMessages(queue, options.limit ?? 1_000));
+  }
+
+  /** Messages that wait for their ETA, soonest first, without taking them. */
+  async delayedTasks(options: { readonly limit?: number } = {}): Promise<Signature[]> {
+    checkOptions('delayedTasks', options, { limit: optional(integer({ min: 1 })) });
+    if (this.broker.delayedMessages === undefined) throw new NotSupportedError(this.broker.name, 'listing delayed tasks');
+    return decodeAll(await this.broker.delayedMessages(options.limit ?? 1_000));
+  }
+
+  /**
+   * Makes a worker; `start` or `launch` starts it.
+   * @param consumerTag names the worker in logs and in the broker's lists.
+   */
+  newWorker(consumerTag: string, options: WorkerOptions = {}): Worker {
+    this.#refuseWhenClosed();
+    const worker = new Worker(this, consumerTag, options);
+    this.#workers.add(worker);
+    return worker;
+  }
+
+  /** Stops the workers after their running tasks, rejects whoever waits for a result, and closes the adapters. Safe to call twice. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#workers].map((worker) => worker[Symbol.asyncDispose]()));
+    await this.sender.settled();
+    await this.states.settled();
+    this.#results.close();
+    await Promise.all([this.broker.close(), this.backend.close(), this.lock?.close()]);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** @internal Reads a state, together with whatever else is read in this tick. */
+  readState(taskUuid: string): Promise<TaskState | undefined> {
+    return this.#results.read(taskUuid);
+  }
+
+  #prepare(signature: Signature, options: SendOptions | undefined): Sendable {
+    let wanted = signature;
+    if (options !== undefined) {
+      const { signal, ...rest } = options;
+      if (signal !== undefined && isSignal(signal) !== undefined) throw invalidOption(`send: expected \`signal\` to be an AbortSignal, got ${show(signal)}`);
+      if (signal?.aborted) throw new MachineryError('ERR_MACHINERY_ABORTED', `Sending task ${signature.name} was aborted`, { cause: signal.reason });
+      wanted = withOptions(signature, rest);
+    }
+    const checked = checkSignature(wanted);
+    const delayMs = delayOf(wanted);
+    return this.sender.complete(delayMs === undefined ? checked : { ...checked, eta: etaAfter(delayMs) });
+  }
+
+  #resultOf(uuid: string, definition: { readonly returns: ReturnsSpec } | undefined, sentHere: boolean): AsyncResult<unknown> {
+    const decode = definition === undefined ? decodeUntyped : ({ results = [] }: TaskState) => decodeResults(definition.returns, results);
+    return new AsyncResult(uuid, this.#results, decode, sentHere);
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closing !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
+  }
+}
+
+function decodeUntyped({ results = [] }: TaskState): unknown {
+  const values = results.map(({ type, value }) => fromWireValue(type, value));
+  return values.length > 1 ? values : values[0];
+}
+
+function decodeAll(bodies: readonly string[]): Signature[] {
+  return bodies.flatMap((body) => {
+    try {
+      return [decodeSignature(body)];
+    } catch {
+      return [];
+    }
+  });
+}

@@ -1,0 +1,61 @@
+// Writes task states to the backend, batched. Follows `worker.ts`, which says what to write. Two kinds: a state that
+// something waits for (`write`), and the news that a task is running (`announce`), which is only written when the task
+// still runs a moment later. There is at most one write under way, so a later state never overtakes an earlier one.
+
+import type { Backend, StateWrite } from './backend.ts';
+import { Batcher } from './batcher.ts';
+import { errorText } from './errors.ts';
+import type { Logger } from './logger.ts';
+import type { Outcome } from './outcome.ts';
+import { stored } from './outcome.ts';
+
+/** A task that is being worked on, as far as its announcement needs it. */
+export interface Announced {
+  /** What to write now; undefined once the attempt is over. */
+  currentState(): StateWrite | undefined;
+}
+
+/** How long RECEIVED and STARTED wait to be overtaken by a final state, in milliseconds. */
+const announceAfterMs = 10;
+
+export class StateWriter {
+  readonly #storesResults: boolean;
+  readonly #batcher: Batcher<StateWrite, Outcome>;
+  readonly #logger: Logger;
+  #announced: Announced[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(backend: Backend, logger: Logger) {
+    this.#storesResults = backend.capabilities.storesResults;
+    this.#batcher = new Batcher((writes) => backend.write(writes), { maxItems: backend.capabilities.maxBatch });
+    this.#logger = logger;
+  }
+
+  /** Stores a state; resolves with what became of it. Rejects when the backend cannot be asked. */
+  write(write: StateWrite): Promise<Outcome> {
+    return this.#storesResults ? this.#batcher.add(write) : Promise.resolve(stored);
+  }
+
+  /** Writes the state of a task if it is still being worked on in `announceAfterMs`. */
+  announce(task: Announced): void {
+    if (!this.#storesResults) return;
+    this.#announced.push(task);
+    this.#timer ??= setTimeout(() => this.#writeAnnounced(), announceAfterMs).unref();
+  }
+
+  async settled(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.#batcher.settled();
+  }
+
+  #writeAnnounced(): void {
+    this.#timer = undefined;
+    for (const task of this.#announced.splice(0)) {
+      const write = task.currentState();
+      if (write === undefined) continue;
+      // Best effort: the final state is what is waited for and tried again.
+      const failed = (error: unknown) => this.#logger.debug(`State ${write.state.state} of task ${write.state.taskUuid} was not written: ${errorText(error)}`);
+      this.#batcher.add(write).then((outcome) => outcome.status !== 'stored' && failed(outcome.error), failed);
+    }
+  }
+}

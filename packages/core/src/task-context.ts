@@ -1,0 +1,116 @@
+// What a running task sees of its attempt. Also reachable without a parameter, through `currentTask()`: a plain function
+// gets only its arguments, and what a task leaves behind (a rejected promise) can be told apart by it.
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { MachineryError } from './errors.ts';
+import type { Logger } from './logger.ts';
+import type { Signature } from './signature.ts';
+
+/** One attempt of a task. */
+export class TaskContext {
+  readonly signature: Signature;
+  /** 1 for the first attempt. Attempts on Go workers are not counted. */
+  readonly attempt: number;
+  readonly #logger: Logger;
+  #controller: AbortController | undefined;
+  #abortReason: unknown;
+  #aborted = false;
+
+  /** @internal */
+  constructor(signature: Signature, attempt: number, logger: Logger) {
+    this.signature = signature;
+    this.attempt = attempt;
+    this.#logger = logger;
+  }
+
+  /** Fires when the attempt's result is no longer wanted: its time is up, or the worker is told to stop at once. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#aborted) this.#controller.abort(this.#abortReason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** The server's logger, with the task in front of each text. */
+  get logger(): Logger {
+    const prefix = `[${this.signature.name} ${this.signature.uuid}]`;
+    const logger = this.#logger;
+    return {
+      debug: (message, ...details) => logger.debug(`${prefix} ${message}`, ...details),
+      info: (message, ...details) => logger.info(`${prefix} ${message}`, ...details),
+      warn: (message, ...details) => logger.warn(`${prefix} ${message}`, ...details),
+      error: (message, ...details) => logger.error(`${prefix} ${message}`, ...details),
+    };
+  }
+
+  /** @internal Fires `signal`. Made only when somebody looks: an AbortController costs more than a small task. */
+  abort(reason: MachineryError): void {
+    this.#aborted = true;
+    this.#abortReason = reason;
+    this.#controller?.abort(reason);
+  }
+}
+
+/** An attempt as the process-wide handlers below know it. */
+export interface RunningAttempt {
+  readonly context: TaskContext;
+  /** Fails the attempt if it is not over; answers whether it was not. */
+  failWith(reason: unknown): boolean;
+}
+
+const running = new AsyncLocalStorage<RunningAttempt>();
+
+/** Runs `fn` as part of an attempt: everything that it starts knows the attempt. */
+export function runAttempt<T>(attempt: RunningAttempt, fn: () => T): T {
+  return running.run(attempt, fn);
+}
+
+/** The attempt that the calling code belongs to; undefined outside of tasks. */
+export function currentTask(): TaskContext | undefined {
+  return running.getStore()?.context;
+}
+
+let guards = 0;
+
+/**
+ * While a worker runs, what a task leaves rejected or throws from a timer is that task's failure and not the end of the
+ * process. What does not come from a task goes the way it would go without this. Answers the function that ends it.
+ */
+export function guardProcess(logger: Logger): () => void {
+  const onRejection = (reason: unknown) => {
+    if (!blame(reason, logger, 'left a promise rejected') && guards >= process.listenerCount('unhandledRejection')) throw reason;
+  };
+  const onException = (error: unknown) => {
+    if (blame(error, logger, 'threw outside of its call')) return;
+    // Nobody else listens: let the process end as it would have.
+    if (guards >= process.listenerCount('uncaughtException')) {
+      process.removeAllListeners('uncaughtException');
+      process.nextTick(() => {
+        throw error;
+      });
+    }
+  };
+  process.on('unhandledRejection', onRejection);
+  process.on('uncaughtException', onException);
+  guards++;
+  return () => {
+    process.off('unhandledRejection', onRejection);
+    process.off('uncaughtException', onException);
+    guards--;
+  };
+}
+
+const blamed = new WeakSet<object>();
+
+function blame(reason: unknown, logger: Logger, what: string): boolean {
+  const attempt = running.getStore();
+  if (attempt === undefined) return false;
+  // Several workers in one process guard it: one of them is enough.
+  if (typeof reason === 'object' && reason !== null) {
+    if (blamed.has(reason)) return true;
+    blamed.add(reason);
+  }
+  if (!attempt.failWith(reason)) attempt.context.logger.error(`The task ${what} after it had ended`, reason);
+  return true;
+}

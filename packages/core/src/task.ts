@@ -1,0 +1,289 @@
+// `defineTask`: the contract of one task, shared by those who send it and those who run it. Calling it checks and
+// encodes the arguments into a signature; the server uses it to decode arguments and results.
+
+import { MachineryError } from './errors.ts';
+import { header } from './headers.ts';
+import { boolean, checkOptions, fn, integer, invalidOption, number, object, optional, show, string as text } from './options.ts';
+import { type Backoff, backoffChecks } from './retry.ts';
+import type { Arg, Signature } from './signature.ts';
+import type { TaskResult } from './task-state.ts';
+import type { AnyType, Rest, Type } from './task-types.ts';
+import { fromWireValue, isWireType, type WireType } from './wire/argument-types.ts';
+
+/** What a task takes: types in order, of which the last may be `rest(type)`, or `rest(type)` alone. */
+export type ArgsSpec = Rest | readonly (AnyType | Rest)[];
+/** What a task returns: one type, several in order (Go's multiple results), or nothing. */
+export type ReturnsSpec = AnyType | readonly AnyType[] | undefined;
+
+type InOf<T> = T extends Type<WireType, infer In, infer _> ? In : never;
+type OutOf<T> = T extends Type<WireType, infer _, infer Out> ? Out : never;
+
+/** The arguments that a caller gives. */
+export type ArgsIn<S> = S extends Rest<infer T> ? InOf<T>[] : S extends readonly [infer H, ...infer R] ? (H extends Rest<infer T> ? InOf<T>[] : [InOf<H>, ...ArgsIn<R>]) : [];
+/** The arguments that a handler gets. */
+export type ArgsOut<S> = S extends Rest<infer T> ? OutOf<T>[] : S extends readonly [infer H, ...infer R] ? (H extends Rest<infer T> ? OutOf<T>[] : [OutOf<H>, ...ArgsOut<R>]) : [];
+/** What a handler returns. */
+export type Returned<R> = R extends AnyType ? InOf<R> : R extends readonly AnyType[] ? { -readonly [K in keyof R]: InOf<R[K]> } : void;
+/** What `get` gives. */
+export type Result<R> = R extends AnyType ? OutOf<R> : R extends readonly AnyType[] ? { -readonly [K in keyof R]: OutOf<R[K]> } : undefined;
+
+/** One value that passes from a task to its callback, as the compiler compares them: the wire type and the value's own. */
+export interface Slot<Wire = unknown, Value = unknown> {
+  readonly wire: Wire;
+  readonly value: Value;
+}
+type Taken<T> = T extends Type<infer W, infer In, infer _> ? Slot<W, In> : never;
+type Given<T> = T extends Type<infer W, infer _, infer Out> ? Slot<W, Out> : never;
+/** The values that a task hands to its callbacks. */
+export type Gives<R> = R extends AnyType ? [Given<R>] : R extends readonly AnyType[] ? { -readonly [K in keyof R]: Given<R[K]> } : [];
+/** The values that a task takes. */
+export type Takes<S> = S extends Rest<infer T> ? Taken<T>[] : S extends readonly [infer H, ...infer R] ? (H extends Rest<infer T> ? Taken<T>[] : [Taken<H>, ...Takes<R>]) : [];
+/** What a task still takes after `Given` arguments. */
+export type TakesAfter<S, Given extends readonly unknown[]> = Given extends readonly [unknown, ...infer More] ? (S extends Rest ? Takes<S> : S extends readonly [infer H, ...infer R] ? (H extends Rest ? Takes<S> : TakesAfter<R, More>) : []) : Takes<S>;
+/** Any beginning of a list of arguments. */
+type Prefix<A extends readonly unknown[]> = A extends readonly [infer H, ...infer R] ? [] | [H, ...Prefix<R>] : number extends A['length'] ? A : [];
+
+/** What a task definition may set for all its signatures, and `with` or `send` for one. */
+export interface TaskDefaults {
+  /** The queue (on AMQP: the routing key) in place of the server's default queue. */
+  readonly queue?: string;
+  /** 0 to 255; AMQP only. */
+  readonly priority?: number;
+  /** How many times a failed attempt is tried again. Default 0. */
+  readonly retries?: number;
+  /** How long a failed attempt waits. Default: Go's, 1, 2, 3, 5, 8 … seconds. */
+  readonly backoff?: Backoff;
+  /** An attempt that takes longer fails, in milliseconds; its AbortSignal fires. Only workers of this project know it. */
+  readonly timeoutMs?: number;
+  /** A worker without this task drops the message instead of putting it back. */
+  readonly ignoreWhenTaskNotRegistered?: boolean;
+}
+
+/** A signature whose arguments and results the compiler knows. */
+export interface TaskSignature<R extends ReturnsSpec = ReturnsSpec, Accepts extends readonly Slot[] = readonly Slot[]> extends Signature {
+  /** A copy with other options. Headers are merged, everything else is replaced. */
+  with(options: SignatureOptions<R>): TaskSignature<R, Accepts>;
+  /** How its results are declared. */
+  readonly definition: { readonly returns: R };
+  /** Exists for the compiler only: what may be appended to its arguments. */
+  readonly accepts?: (appended: Accepts) => void;
+}
+
+/** A signature that can be sent as it is: no argument is missing. */
+export type CompleteSignature<R extends ReturnsSpec = ReturnsSpec> = TaskSignature<R, []> | TaskSignature<R, Slot[]>;
+
+/** Options of one signature. */
+export interface SignatureOptions<R = unknown> extends TaskDefaults {
+  /** Run not before this time: a Date, or RFC 3339 text in UTC with up to nine fractional digits. */
+  readonly eta?: Date | string;
+  /** Run not before this many milliseconds after it was sent. Not for callbacks: they have no time of sending yet. */
+  readonly delayMs?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly uuid?: string;
+  /** Go: the results are not appended to the arguments of the success callbacks. */
+  readonly immutable?: boolean;
+  /** Sent after success; each takes the results as its last arguments, unless `immutable`. */
+  readonly onSuccess?: readonly (TaskSignature<ReturnsSpec, R extends ReturnsSpec ? Gives<R> : readonly Slot[]> | PlainSignature)[];
+  /** Sent after the last failure; each takes the error's text as its first argument. */
+  readonly onError?: readonly Signature[];
+  /** SQS FIFO queues: the message group. */
+  readonly brokerMessageGroupId?: string;
+  /** SQS: leave a failed task's message to the queue's own dead-letter policy. */
+  readonly stopTaskDeletionOnError?: boolean;
+}
+
+/** A signature without declared types, in Go's style. */
+export type PlainSignature = Signature & { readonly definition?: never };
+
+/** A task's contract: call it for a signature with all its arguments. */
+export interface TaskDefinition<S extends ArgsSpec = ArgsSpec, R extends ReturnsSpec = ReturnsSpec> {
+  (...args: ArgsIn<S>): TaskSignature<R, TakesAfter<S, ArgsIn<S>>>;
+  /** The task's name on the wire. */
+  readonly name: string;
+  readonly args: S;
+  readonly returns: R;
+  /** A signature with the first arguments only: the step before it in a chain appends the rest. */
+  partial<const P extends Prefix<ArgsIn<S>>>(...args: P): TaskSignature<R, TakesAfter<S, P>>;
+}
+
+const defaultsChecks = {
+  queue: optional(text),
+  priority: optional(integer({ min: 0, max: 255 })),
+  retries: optional(integer({ min: 0, max: 2 ** 31 - 1 })),
+  backoff: optional(object),
+  timeoutMs: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
+  ignoreWhenTaskNotRegistered: optional(boolean),
+};
+
+const optionsChecks = {
+  ...defaultsChecks,
+  eta: optional((value) => (typeof value === 'string' || (value instanceof Date && !Number.isNaN(value.getTime())) ? undefined : 'a valid Date or RFC 3339 text')),
+  delayMs: optional(number({ min: 0 })),
+  headers: optional(object),
+  uuid: optional(text),
+  immutable: optional(boolean),
+  onSuccess: optional((value) => (Array.isArray(value) ? undefined : 'an array of signatures')),
+  onError: optional((value) => (Array.isArray(value) ? undefined : 'an array of signatures')),
+  brokerMessageGroupId: optional(text),
+  stopTaskDeletionOnError: optional(boolean),
+};
+
+/** Delays that count from the time of sending, by signature: they have no field on the wire. */
+const delays = new WeakMap<Signature, number>();
+
+/** The signature's `delayMs`, for who sends it. */
+export function delayOf(signature: Signature): number | undefined {
+  return delays.get(signature);
+}
+
+class BuiltSignature {
+  declare readonly name: string;
+  readonly definition: { readonly returns: ReturnsSpec };
+
+  constructor(fields: Signature, definition: { readonly returns: ReturnsSpec }) {
+    Object.assign(this, fields);
+    this.definition = definition;
+  }
+
+  with(options: SignatureOptions): TaskSignature {
+    return withOptions(this as unknown as TaskSignature, options);
+  }
+}
+
+/** Whether the signature was made by `defineTask`, so that its arguments are checked and encoded. */
+export function isBuilt(signature: Signature): boolean {
+  return signature instanceof BuiltSignature;
+}
+
+/** A copy of any signature with options applied. */
+export function withOptions<T extends Signature>(signature: T, options: SignatureOptions): T {
+  checkOptions(`Options of task ${signature.name}`, options, optionsChecks);
+  const { definition, ...fields } = signature as Signature & { definition?: { returns: ReturnsSpec } };
+  const { queue, retries, timeoutMs, backoff, headers, delayMs, eta, ...same } = options;
+  const changed = {
+    ...fields,
+    ...same,
+    ...(eta !== undefined && { eta }),
+    ...(queue !== undefined && { routingKey: queue }),
+    ...(retries !== undefined && { retryCount: retries }),
+    ...mergedHeaders(signature, options),
+  } as Signature;
+  const copy = definition === undefined ? changed : (new BuiltSignature(changed, definition) as unknown as Signature);
+  if (eta !== undefined && delayMs !== undefined) throw invalidOption(`Options of task ${signature.name}: give either \`eta\` or \`delayMs\`, not both`);
+  const delay = delayMs ?? (eta === undefined ? delays.get(signature) : undefined);
+  if (delay !== undefined) delays.set(copy, delay);
+  return copy as T;
+}
+
+function mergedHeaders(signature: Signature, { headers, timeoutMs, backoff }: SignatureOptions): { headers?: Record<string, unknown> } {
+  if (headers === undefined && timeoutMs === undefined && backoff === undefined) return {};
+  if (backoff !== undefined) checkOptions('`backoff`', backoff, backoffChecks);
+  return {
+    headers: {
+      ...signature.headers,
+      ...headers,
+      ...(timeoutMs !== undefined && { [header.timeoutMs]: String(timeoutMs) }),
+      ...(backoff !== undefined && { [header.backoff]: JSON.stringify(backoff) }),
+    },
+  };
+}
+
+/**
+ * Declares a task: its name, the types of its arguments and results, and defaults for its signatures.
+ *
+ *     const add = defineTask('add', { args: rest(int64), returns: int64 });
+ *     add(1, 2); // a signature
+ *
+ * @throws MachineryError ERR_MACHINERY_INVALID_OPTION for a wrong declaration; calling the task throws
+ * ERR_MACHINERY_INVALID_ARGUMENT for an argument that does not fit.
+ */
+export function defineTask<const S extends ArgsSpec = [], const R extends ReturnsSpec = undefined>(
+  name: string,
+  declaration: { readonly args?: S; readonly returns?: R } & TaskDefaults = {},
+): TaskDefinition<S, R> {
+  if (text(name) !== undefined) throw invalidOption(`Expected a task's name to be ${text(name)}, got ${show(name)}`);
+  checkOptions(`defineTask('${name}')`, declaration, { ...defaultsChecks, args: optional(isArgsSpec), returns: optional(isReturnsSpec) });
+  const { args = [] as unknown as S, returns, ...defaults } = declaration;
+  const definition = { returns };
+  const base = withOptions({ name }, defaults);
+  const build = (values: readonly unknown[], complete: boolean) =>
+    new BuiltSignature({ ...base, args: encodeArgs(name, args, values, complete) }, definition);
+  const task = (...values: unknown[]) => build(values, true);
+  Object.defineProperty(task, 'name', { value: name });
+  return Object.assign(task, { args, returns, partial: (...values: unknown[]) => build(values, false) }) as unknown as TaskDefinition<S, R>;
+}
+
+/** The arguments of a delivered signature, as the handler of a declared task gets them. */
+export function decodeArgs(spec: ArgsSpec, args: readonly Arg[]): unknown[] {
+  const { fixed, rest } = positions(spec);
+  if (args.length < fixed.length || (rest === undefined && args.length > fixed.length)) {
+    throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `expected ${rest ? 'at least ' : ''}${fixed.length} argument(s), got ${args.length}`);
+  }
+  return args.map((arg, i) => decodeArg(fixed[i] ?? (rest as AnyType), arg));
+}
+
+/** What `get` gives for stored results. */
+export function decodeResults(returns: ReturnsSpec, results: readonly TaskResult[]): unknown {
+  if (returns === undefined) return undefined;
+  const types = [returns].flat() as readonly AnyType[];
+  if (types.length !== results.length) throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `expected ${types.length} result(s), got ${results.length}`);
+  const values = types.map((type, i) => decodeArg(type, results[i] as TaskResult));
+  return Array.isArray(returns) ? values : values[0];
+}
+
+/** What a handler returned, as stored results. */
+export function encodeResults(returns: ReturnsSpec, returned: unknown): TaskResult[] {
+  if (returns === undefined) return [];
+  if (!Array.isArray(returns)) return [{ type: (returns as AnyType).wire, value: (returns as AnyType).encode(returned) }];
+  if (!Array.isArray(returned) || returned.length !== returns.length) {
+    throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `expected the task to return an array of ${returns.length} results, got ${show(returned)}`);
+  }
+  return returns.map((type: AnyType, i) => ({ type: type.wire, value: type.encode(returned[i]) }));
+}
+
+function encodeArgs(name: string, spec: ArgsSpec, values: readonly unknown[], complete: boolean): Arg[] {
+  const { fixed, rest } = positions(spec);
+  if ((complete && values.length < fixed.length) || (rest === undefined && values.length > fixed.length)) {
+    throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Task ${name} takes ${rest ? 'at least ' : ''}${fixed.length} argument(s), got ${values.length}`);
+  }
+  return values.map((value, i) => {
+    const type = fixed[i] ?? (rest as AnyType);
+    try {
+      return { type: type.wire, value: type.encode(value) };
+    } catch (cause) {
+      throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Argument ${i + 1} of task ${name}: ${(cause as Error).message}`, { cause });
+    }
+  });
+}
+
+/** Numbers pass between number types as long as the value fits; every other type must be the declared one. */
+function decodeArg(type: AnyType, { type: sent, value }: { readonly type: string; readonly value: unknown }): unknown {
+  if (sent === type.wire || family(sent) === family(type.wire)) return type.decode(value);
+  fromWireValue(sent, value); // Go: first what is wrong with the argument itself
+  throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `${show(value)} was sent as ${sent}, the task takes ${type.wire}`);
+}
+
+function family(wire: string): string {
+  if (wire === '[]byte') return '[]uint8';
+  if (wire === '[]uint8' || !isWireType(wire)) return wire;
+  return wire.replace(/u?int\d*|float\d+/, 'number');
+}
+
+function positions(spec: ArgsSpec): { fixed: readonly AnyType[]; rest: AnyType | undefined } {
+  if ('rest' in spec) return { fixed: [], rest: spec.rest };
+  const last = spec.at(-1);
+  if (last !== undefined && 'rest' in last) return { fixed: spec.slice(0, -1) as AnyType[], rest: last.rest };
+  return { fixed: spec as readonly AnyType[], rest: undefined };
+}
+
+const isType = (value: unknown): value is AnyType => object(value) === undefined && isWireType((value as AnyType).wire) && fn((value as AnyType).encode) === undefined;
+const isRest = (value: unknown): boolean => object(value) === undefined && isType((value as Rest).rest);
+
+function isArgsSpec(value: unknown): string | undefined {
+  const ok = isRest(value) || (Array.isArray(value) && value.every((v, i) => isType(v) || (i === value.length - 1 && isRest(v))));
+  return ok ? undefined : 'rest(type) or an array of types of which only the last may be rest(type)';
+}
+
+function isReturnsSpec(value: unknown): string | undefined {
+  return isType(value) || (Array.isArray(value) && value.every(isType)) ? undefined : 'a type or an array of types';
+}

@@ -1,0 +1,86 @@
+// Checks a signature that a user made before it is sent: every field, every argument, every callback. What passes can be
+// encoded, and read by Go. Errors say where in the signature: `onSuccess[0].args[1]`.
+
+import { MachineryError, type MachineryErrorCode } from './errors.ts';
+import { boolean, type Check, integer, object, optional, show, string } from './options.ts';
+import { type Arg, maxCallbackDepth, type Signature } from './signature.ts';
+import { delayOf, isBuilt } from './task.ts';
+import { isWireType, toWireValue } from './wire/argument-types.ts';
+
+const anyString: Check = (value) => (typeof value === 'string' ? undefined : 'a string');
+const array: Check = (value) => (Array.isArray(value) ? undefined : 'an array');
+/** Go: int. */
+const count = integer({ min: 0 });
+
+const fields: Record<Exclude<keyof Signature, 'name'>, Check> = {
+  uuid: optional(anyString),
+  routingKey: optional(anyString),
+  eta: optional((value) => (typeof value === 'string' || (value instanceof Date && !Number.isNaN(value.getTime())) ? undefined : 'a valid Date or RFC 3339 text')),
+  groupUuid: optional(anyString),
+  groupTaskCount: optional(count),
+  args: optional(array),
+  headers: optional(object),
+  priority: optional(integer({ min: 0, max: 255 })),
+  immutable: optional(boolean),
+  retryCount: optional(count),
+  retryTimeout: optional(count),
+  onSuccess: optional(array),
+  onError: optional(array),
+  chordCallback: optional(object),
+  brokerMessageGroupId: optional(anyString),
+  sqsReceiptHandle: optional(anyString),
+  stopTaskDeletionOnError: optional(boolean),
+  ignoreWhenTaskNotRegistered: optional(boolean),
+};
+const fieldChecks = Object.entries(fields) as [keyof Signature, Check][];
+
+/**
+ * The signature with its arguments in wire form.
+ * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT, ERR_MACHINERY_CALLBACKS_TOO_DEEP.
+ */
+export function checkSignature(signature: Signature): Signature {
+  return check(signature, '', 0);
+}
+
+function check(signature: Signature, path: string, depth: number): Signature {
+  if (depth > maxCallbackDepth) throw wrong('ERR_MACHINERY_CALLBACKS_TOO_DEEP', `Callbacks nest deeper than ${maxCallbackDepth}, or in a circle`);
+  if (object(signature) !== undefined) {
+    const hint = typeof signature === 'function' ? ': call the task to get one' : '';
+    throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Expected ${path || 'a signature'} to be a signature, got ${show(signature)}${hint}`);
+  }
+  const at = path === '' ? '' : `${path}.`;
+  if (string(signature.name) !== undefined) throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Expected \`${at}name\` to be ${string(signature.name)}, got ${show(signature.name)}`);
+  for (const [field, fieldCheck] of fieldChecks) {
+    const expected = signature[field] === undefined ? undefined : fieldCheck(signature[field]);
+    if (expected !== undefined) throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Task ${signature.name}: expected \`${at}${field}\` to be ${expected}, got ${show(signature[field])}`);
+  }
+  if (depth > 0 && delayOf(signature) !== undefined) {
+    throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Task ${signature.name} (${path}): \`delayMs\` is not for callbacks, as it counts from the time of sending; let the callback throw RetryLater, or set \`eta\``);
+  }
+  const { args, onSuccess, onError, chordCallback } = signature;
+  if (isBuilt(signature) && onSuccess === undefined && onError === undefined && chordCallback === undefined) return signature;
+  const all = (callbacks: readonly Signature[], name: string) => callbacks.map((callback, i) => check(callback, `${at}${name}[${i}]`, depth + 1));
+  return {
+    ...signature,
+    ...(args !== undefined && !isBuilt(signature) && { args: args.map((arg, i) => checkArg(arg, signature.name, `${at}args[${i}]`)) }),
+    ...(onSuccess !== undefined && { onSuccess: all(onSuccess, 'onSuccess') }),
+    ...(onError !== undefined && { onError: all(onError, 'onError') }),
+    ...(chordCallback !== undefined && { chordCallback: check(chordCallback, `${at}chordCallback`, depth + 1) }),
+  };
+}
+
+function checkArg(arg: Arg, task: string, path: string): Arg {
+  if (object(arg) !== undefined || typeof arg.type !== 'string') {
+    throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Task ${task}: expected \`${path}\` to be { type, value }, got ${show(arg)}`);
+  }
+  if (!isWireType(arg.type)) throw wrong('ERR_MACHINERY_INVALID_ARGUMENT', `Task ${task}: \`${path}\`: ${arg.type} is not one of supported types`);
+  try {
+    return { ...arg, value: toWireValue(arg.type, arg.value) };
+  } catch (cause) {
+    throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Task ${task}: \`${path}\`: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function wrong(code: MachineryErrorCode, message: string): MachineryError {
+  return new MachineryError(code, message);
+}

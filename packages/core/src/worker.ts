@@ -1,0 +1,160 @@
+// A worker's life cycle: options, start, signals, pause, stop. It joins `consumer.ts`, which keeps its slots filled, with
+// `processor.ts`, which carries out each delivery.
+//
+// States: new -> running <-> paused -> stopping -> stopped. A stopped worker is not started again.
+
+import { ConsumerLoop } from './consumer.ts';
+import { errorText, MachineryError } from './errors.ts';
+import { checkOptions, fn, integer, invalidOption, optional, show, string } from './options.ts';
+import { Processor } from './processor.ts';
+import type { Server } from './server.ts';
+import type { Signature } from './signature.ts';
+import { guardProcess } from './task-context.ts';
+
+export interface WorkerOptions {
+  /** How many tasks run at once. Default: 10. 0 is Go's "no limit", which means 1,000. */
+  readonly concurrency?: number;
+  /** The queue to consume. Default: the server's default queue. */
+  readonly queue?: string;
+  /** A task whose message was delivered more often than this without being settled ends its process, and is a FAILURE. Default: 10. */
+  readonly maxDeliveries?: number;
+  /** Told of what fails: the last attempt of a task (with its signature), or the broker. */
+  readonly errorHandler?: (error: unknown, signature?: Signature) => void;
+  /** Called before each attempt; it waits for the answer. */
+  readonly preTaskHandler?: (signature: Signature) => unknown;
+  /** Called after each attempt, however it ended; it waits for the answer. */
+  readonly postTaskHandler?: (signature: Signature) => unknown;
+  /** Asked before messages are taken: false takes none and asks again a little later. */
+  readonly preConsumeHandler?: (worker: Worker) => boolean | Promise<boolean>;
+}
+
+export class Worker implements AsyncDisposable {
+  readonly server: Server;
+  readonly consumerTag: string;
+  readonly concurrency: number;
+  readonly queue: string;
+  readonly #loop: ConsumerLoop;
+  readonly #processor: Processor;
+  readonly #errorHandler: WorkerOptions['errorHandler'];
+  readonly #ended = new AbortController();
+  #unguard: (() => void) | undefined;
+  #started: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
+
+  /** @internal Made by `server.newWorker`. */
+  constructor(server: Server, consumerTag: string, options: WorkerOptions) {
+    if (string(consumerTag) !== undefined) throw invalidOption(`newWorker: expected the consumer tag to be ${string(consumerTag)}, got ${show(consumerTag)}`);
+    checkOptions('newWorker', options, {
+      concurrency: optional(integer({ min: 0, max: 100_000 })),
+      queue: optional(string),
+      maxDeliveries: optional(integer({ min: 1 })),
+      errorHandler: optional(fn),
+      preTaskHandler: optional(fn),
+      postTaskHandler: optional(fn),
+      preConsumeHandler: optional(fn),
+    });
+    const { preConsumeHandler, preTaskHandler, postTaskHandler, maxDeliveries = 10, concurrency = 10 } = options;
+    this.server = server;
+    this.consumerTag = consumerTag;
+    this.concurrency = concurrency === 0 ? 1_000 : concurrency;
+    this.queue = options.queue ?? server.defaultQueue;
+    this.#errorHandler = options.errorHandler;
+    const errorHandler = (error: unknown, signature?: Signature) => this.#report(error, signature);
+    this.#processor = new Processor({ server, queue: this.queue, maxDeliveries, errorHandler, preTaskHandler, postTaskHandler });
+    this.#loop = new ConsumerLoop({
+      broker: server.broker,
+      queue: this.queue,
+      tag: consumerTag,
+      concurrency: this.concurrency,
+      logger: server.logger,
+      handle: (delivery, release) => this.#processor.handle(delivery, release),
+      mayTake: preConsumeHandler && (() => preConsumeHandler(this)),
+      onError: errorHandler,
+    });
+  }
+
+  /** Starts to take messages; resolves when it does. A broker that is away is waited for. Signals are left to the caller. */
+  start(): Promise<void> {
+    if (this.#stopped !== undefined) return Promise.reject(new MachineryError('ERR_MACHINERY_CLOSED', `Worker ${this.consumerTag} was stopped: make a new one`));
+    this.#started ??= this.#start();
+    return this.#started;
+  }
+
+  /**
+   * Starts and resolves when the worker has stopped. The first SIGINT or SIGTERM stops taking and waits for running
+   * tasks, the second aborts them and gives their messages back.
+   */
+  async launch(): Promise<void> {
+    const onSignal = (signal: NodeJS.Signals) => {
+      this.server.logger.warn(`${signal}: worker ${this.consumerTag} ${this.#stopped === undefined ? 'stops after its running tasks; once more to abort them' : 'aborts its running tasks'}`);
+      void this.quit().catch((error) => this.#report(error));
+    };
+    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+    try {
+      await this.start();
+      await new Promise<void>((resolve) => this.#ended.signal.addEventListener('abort', () => resolve(), { once: true }));
+    } finally {
+      process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    }
+  }
+
+  /** Takes no more messages until `resume`; running tasks go on. */
+  pause(): void {
+    this.#loop.pause();
+  }
+
+  resume(): void {
+    this.#loop.resume();
+  }
+
+  /**
+   * Stops taking, and resolves when running tasks are done and settled. Called a second time, or after `timeoutMs`, it
+   * aborts them: their AbortSignal fires and their messages go back to the queue.
+   */
+  quit(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    checkOptions('quit', options, { timeoutMs: optional(integer({ min: 0, max: 2 ** 31 - 1 })) });
+    if (this.#stopped !== undefined || options.timeoutMs === 0) this.#abort();
+    const stopped = this.#stop();
+    if (options.timeoutMs !== undefined && options.timeoutMs > 0) {
+      const timer = setTimeout(() => this.#abort(), options.timeoutMs);
+      void stopped.finally(() => clearTimeout(timer));
+    }
+    return stopped;
+  }
+
+  /** Like the first `quit`, also when it is not the first. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stop();
+  }
+
+  async #start(): Promise<void> {
+    this.#unguard = guardProcess(this.server.logger);
+    try {
+      await this.#loop.start();
+    } catch (error) {
+      this.#unguard();
+      throw error;
+    }
+  }
+
+  #stop(): Promise<void> {
+    this.#stopped ??= this.#loop.stop().finally(() => {
+      this.#unguard?.();
+      this.#ended.abort();
+    });
+    return this.#stopped;
+  }
+
+  #abort(): void {
+    this.#processor.abort(new MachineryError('ERR_MACHINERY_ABORTED', `Worker ${this.consumerTag} was told to stop at once`));
+    this.#loop.abort();
+  }
+
+  #report(error: unknown, signature?: Signature): void {
+    try {
+      this.#errorHandler?.(error, signature);
+    } catch (thrown) {
+      this.server.logger.error(`errorHandler of worker ${this.consumerTag} failed: ${errorText(thrown)}`, thrown);
+    }
+  }
+}
