@@ -1,0 +1,80 @@
+// The in-memory engine by itself, without a network: what core costs for a task. `npm run bench -- memory [tasks] [rounds]`.
+
+import { cpus } from 'node:os';
+import { defineTask, int64, Server, silentLogger } from '@machinery/core';
+import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
+
+const tasks = Number(process.argv[2] ?? 100_000);
+const rounds = Number(process.argv[3] ?? 5);
+const add = defineTask('add', { args: [int64, int64], returns: int64 });
+const noop = defineTask('noop');
+
+function newServer(): Server {
+  const server = new Server({ broker: new MemoryBroker(), backend: new MemoryBackend(), logger: silentLogger });
+  server.handle(noop, () => {});
+  server.handle(add, (_task, a, b) => a + b);
+  return server;
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return Math.round((tasks / (performance.now() - start)) * 1_000);
+}
+
+/** Sends all, 100 in flight. */
+async function enqueue(server: Server): Promise<void> {
+  let sent = 0;
+  const lane = async () => {
+    while (sent < tasks) {
+      sent++;
+      await server.send(noop());
+    }
+  };
+  await Promise.all(Array.from({ length: 100 }, lane));
+}
+
+/** A worker runs what is queued; over when the last state is stored and the last message settled. */
+async function drain(server: Server, concurrency: number): Promise<void> {
+  const worker = server.newWorker('bench', { concurrency });
+  await worker.start();
+  while ((await server.pendingTasks(undefined, { limit: 1 })).length > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await worker.quit();
+}
+
+/** Every result is awaited, 100 in flight. */
+async function endToEnd(server: Server): Promise<void> {
+  const worker = server.newWorker('bench', { concurrency: 100 });
+  await worker.start();
+  let sent = 0;
+  const lane = async () => {
+    while (sent < tasks) {
+      const n = sent++;
+      const result = await server.send(add(n, 1));
+      if ((await result.get()) !== n + 1) throw new Error(`Wrong result for ${n}`);
+    }
+  };
+  await Promise.all(Array.from({ length: 100 }, lane));
+  await worker.quit();
+}
+
+const cells: Record<string, number[]> = {};
+for (let round = 0; round < rounds; round++) {
+  for (const concurrency of [1, 10, 100]) {
+    const server = newServer();
+    const enqueued = await timed(() => enqueue(server));
+    const drained = await timed(() => drain(server, concurrency));
+    if (concurrency === 100) (cells['enqueue, 100 in flight'] ??= []).push(enqueued);
+    (cells[`drain with stored results, concurrency ${concurrency}`] ??= []).push(drained);
+    await server.close();
+  }
+  const server = newServer();
+  (cells['end to end with results awaited, 100 in flight'] ??= []).push(await timed(() => endToEnd(server)));
+  await server.close();
+}
+
+console.log(`In-memory engine, ${tasks} tasks, ${rounds} rounds, Node ${process.version}, ${cpus()[0]?.model ?? 'unknown CPU'}`);
+for (const [cell, rates] of Object.entries(cells)) {
+  const sorted = [...rates].sort((a, b) => a - b);
+  console.log(`${cell}: ${sorted[sorted.length >> 1]} tasks/s (${sorted[0]} to ${sorted.at(-1)})`);
+}
