@@ -38,7 +38,8 @@ async function enqueue(server: Server): Promise<void> {
 async function drain(server: Server, concurrency: number): Promise<void> {
   const worker = server.newWorker('bench', { concurrency });
   await worker.start();
-  while ((await server.pendingTasks(undefined, { limit: 1 })).length > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  while ((await server.pendingTasks(undefined, { limit: 1 })).length > 0)
+    await new Promise((resolve) => setTimeout(resolve, 1));
   await worker.quit();
 }
 
@@ -58,23 +59,27 @@ async function endToEnd(server: Server): Promise<void> {
   await worker.quit();
 }
 
-const cells: Record<string, number[]> = {};
+const cells = new Map<string, number[]>();
+const record = (cell: string, rate: number) => cells.set(cell, [...(cells.get(cell) ?? []), rate]);
+
 for (let round = 0; round < rounds; round++) {
   for (const concurrency of [1, 10, 100]) {
     const server = newServer();
     const enqueued = await timed(() => enqueue(server));
     const drained = await timed(() => drain(server, concurrency));
-    if (concurrency === 100) (cells['enqueue, 100 in flight'] ??= []).push(enqueued);
-    (cells[`drain with stored results, concurrency ${concurrency}`] ??= []).push(drained);
+    if (concurrency === 100) record('enqueue, 100 in flight', enqueued);
+    record(`drain with stored results, concurrency ${concurrency}`, drained);
     await server.close();
   }
   const server = newServer();
-  (cells['end to end with results awaited, 100 in flight'] ??= []).push(await timed(() => endToEnd(server)));
+  record('end to end with results awaited, 100 in flight', await timed(() => endToEnd(server)));
   await server.close();
 }
 
-console.log(`In-memory engine, ${tasks} tasks, ${rounds} rounds, Node ${process.version}, ${cpus()[0]?.model ?? 'unknown CPU'}`);
-for (const [cell, rates] of Object.entries(cells)) {
+console.log(
+  `In-memory engine, ${tasks} tasks, ${rounds} rounds, Node ${process.version}, ${cpus()[0]?.model ?? 'unknown CPU'}`,
+);
+for (const [cell, rates] of cells) {
   const sorted = [...rates].sort((a, b) => a - b);
   console.log(`${cell}: ${sorted[sorted.length >> 1]} tasks/s (${sorted[0]} to ${sorted.at(-1)})`);
 }

@@ -1,14 +1,20 @@
 // `npm run demo`: worker and sender in one process, on the in-memory broker and backend.
 
 import { parseArgs } from 'node:util';
-import { type Broker, type Backend, Server, silentLogger } from '@machinery/core';
+import { type Backend, type Broker, Server, silentLogger } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 import { sendAll } from './sender.ts';
 import { registerHandlers } from './worker.ts';
 
-const { values } = parseArgs({ options: { broker: { type: 'string', default: 'memory://' }, backend: { type: 'string', default: 'memory://' } } });
+const { values } = parseArgs({
+  options: { broker: { type: 'string', default: 'memory://' }, backend: { type: 'string', default: 'memory://' } },
+});
 
-await using server = new Server({ broker: brokerFor(values.broker), backend: backendFor(values.backend), logger: silentLogger });
+await using server = new Server({
+  broker: brokerFor(values.broker),
+  backend: backendFor(values.backend),
+  logger: silentLogger,
+});
 registerHandlers(server);
 await server.newWorker('demo-worker', { concurrency: 10 }).start();
 await sendAll(server, console.log);

@@ -35,7 +35,10 @@ export class AsyncResult<T = unknown> {
    * (the state was there and is gone), ERR_MACHINERY_ABORTED, ERR_MACHINERY_CLOSED.
    */
   async get(options: GetOptions = {}): Promise<T> {
-    checkOptions('get', options, { timeoutMs: optional(integer({ min: 0, max: 2 ** 31 - 1 })), signal: optional(object) });
+    checkOptions('get', options, {
+      timeoutMs: optional(integer({ min: 0, max: 2 ** 31 - 1 })),
+      signal: optional(object),
+    });
     this.#final ??= await this.#waiter.wait(this.uuid, this.#sentHere, options);
     return this.#valueOf(this.#final);
   }
@@ -46,7 +49,9 @@ export class AsyncResult<T = unknown> {
    */
   async touch(): Promise<{ readonly done: false } | { readonly done: true; readonly value: T }> {
     const state = await this.state();
-    return state?.state === 'SUCCESS' || state?.state === 'FAILURE' ? { done: true, value: this.#valueOf(state) } : { done: false };
+    return state?.state === 'SUCCESS' || state?.state === 'FAILURE'
+      ? { done: true, value: this.#valueOf(state) }
+      : { done: false };
   }
 
   /** The stored state as it is now; undefined when there is none. */
@@ -58,7 +63,8 @@ export class AsyncResult<T = unknown> {
   }
 
   #valueOf(state: TaskState): T {
-    if (state.state === 'FAILURE') throw new TaskFailedError({ name: state.taskName, uuid: this.uuid, error: state.error ?? '' });
+    if (state.state === 'FAILURE')
+      throw new TaskFailedError({ name: state.taskName, uuid: this.uuid, error: state.error ?? '' });
     return this.#decode(state);
   }
 }

@@ -12,6 +12,7 @@ import type { Server } from './server.ts';
 import type { Announced } from './state-writer.ts';
 import { type RunningAttempt, runAttempt, TaskContext } from './task-context.ts';
 import type { StateName, TaskResult, TaskState } from './task-state.ts';
+import type { SafeTelemetry } from './telemetry.ts';
 
 /** How an attempt ended. `error` is whatever was thrown. */
 export type Ended =
@@ -25,17 +26,20 @@ export class Attempt implements Announced, RunningAttempt {
   /** When the task was sent; undefined for a message of Go's until its state has been read. */
   createdAt: string | undefined;
   readonly #expiresInSeconds: number;
+  readonly #telemetry: SafeTelemetry;
+  readonly #startedAt = performance.now();
   #running: StateName = 'RECEIVED';
   #ended: Ended | undefined;
   #end: ((ended: Ended) => void) | undefined;
   #sealed = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(signature: Sendable, { logger, sender }: Pick<Server, 'logger' | 'sender'>) {
+  constructor(signature: Sendable, { logger, sender, telemetry }: Pick<Server, 'logger' | 'sender' | 'telemetry'>) {
     this.signature = signature;
     this.context = new TaskContext(signature, attemptOf(signature), logger);
     const sentAt = signature.headers?.[header.sentAt];
     this.createdAt = typeof sentAt === 'string' ? sentAt : undefined;
+    this.#telemetry = telemetry;
     this.#expiresInSeconds = sender.expiresInSeconds(undefined);
   }
 
@@ -44,7 +48,11 @@ export class Attempt implements Announced, RunningAttempt {
     try {
       return task.decodeArgs(this.signature.args ?? []);
     } catch (cause) {
-      const error = new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Reflect task args error: ${errorText(cause)}`, { cause });
+      const error = new MachineryError(
+        'ERR_MACHINERY_INVALID_ARGUMENT',
+        `Reflect task args error: ${errorText(cause)}`,
+        { cause },
+      );
       this.#over({ kind: 'failure', error, final: true });
       return undefined;
     }
@@ -61,7 +69,11 @@ export class Attempt implements Announced, RunningAttempt {
         try {
           const returned = task.run(this.context, args);
           if (typeof returned !== 'object' || returned === null) this.#succeed(task, returned);
-          else Promise.resolve(returned).then((value) => this.#succeed(task, value), (error) => this.failWith(error));
+          else
+            Promise.resolve(returned).then(
+              (value) => this.#succeed(task, value),
+              (error) => this.failWith(error),
+            );
         } catch (error) {
           this.failWith(error);
         }
@@ -89,7 +101,9 @@ export class Attempt implements Announced, RunningAttempt {
   }
 
   currentState(): StateWrite | undefined {
-    return this.#ended === undefined ? { state: this.stateOf(this.#running), expiresInSeconds: this.#expiresInSeconds } : undefined;
+    return this.#ended === undefined
+      ? { state: this.stateOf(this.#running), expiresInSeconds: this.#expiresInSeconds }
+      : undefined;
   }
 
   /** A state of this attempt. */
@@ -110,18 +124,29 @@ export class Attempt implements Announced, RunningAttempt {
     try {
       this.#over({ kind: 'success', results: task.encodeResults(returned) });
     } catch (error) {
-      this.failWith(new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `The result of task ${this.signature.name}: ${errorText(error)}`, { cause: error }));
+      this.failWith(
+        new MachineryError(
+          'ERR_MACHINERY_INVALID_ARGUMENT',
+          `The result of task ${this.signature.name}: ${errorText(error)}`,
+          { cause: error },
+        ),
+      );
     }
   }
 
   #timeUp(timeoutMs: number): void {
-    const error = new MachineryError('ERR_MACHINERY_TASK_TIMEOUT', `Task ${this.signature.name} took longer than ${timeoutMs} ms`);
+    const error = new MachineryError(
+      'ERR_MACHINERY_TASK_TIMEOUT',
+      `Task ${this.signature.name} took longer than ${timeoutMs} ms`,
+    );
     this.context.abort(error);
     this.failWith(error);
   }
 
   #over(ended: Ended): void {
     clearTimeout(this.#timer);
+    if (this.#ended === undefined)
+      this.#telemetry.record('task.duration', performance.now() - this.#startedAt, this.signature);
     this.#ended = ended;
     this.#end?.(ended);
   }

@@ -25,14 +25,21 @@ export function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
  * Calls `attempt` until it answers; what it throws is waited out. `onFirstFailure` is told of the first error only.
  * @throws MachineryError ERR_MACHINERY_ABORTED when `signal` aborts while waiting.
  */
-export async function untilDone<T>(attempt: () => Promise<T>, signal: AbortSignal, onFirstFailure: (error: unknown) => void): Promise<T> {
+export async function untilDone<T>(
+  attempt: () => Promise<T>,
+  signal: AbortSignal,
+  onFirstFailure: (error: unknown) => void,
+): Promise<T> {
   for (let failures = 1; ; failures++) {
     try {
       return await attempt();
     } catch (error) {
       if (failures === 1) onFirstFailure(error);
       await sleep(reconnectDelayMs(failures), signal);
-      if (signal.aborted) throw new MachineryError('ERR_MACHINERY_ABORTED', 'Stopped while waiting for a server to come back', { cause: error });
+      if (signal.aborted)
+        throw new MachineryError('ERR_MACHINERY_ABORTED', 'Stopped while waiting for a server to come back', {
+          cause: error,
+        });
     }
   }
 }

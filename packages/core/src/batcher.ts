@@ -52,7 +52,11 @@ export class Batcher<T, R> {
       this.#waiting = batch === this.#waiting ? [] : this.#waiting.slice(this.#maxItems);
       try {
         const results = await this.#run(batch.map(({ item }) => item));
-        if (results.length !== batch.length) throw new MachineryError('ERR_MACHINERY_BROKER_FAILED', `An adapter answered ${results.length} results for a batch of ${batch.length}`);
+        if (results.length !== batch.length)
+          throw new MachineryError(
+            'ERR_MACHINERY_BROKER_FAILED',
+            `An adapter answered ${results.length} results for a batch of ${batch.length}`,
+          );
         for (let i = 0; i < batch.length; i++) (batch[i] as Waiting<T, R>).resolve(results[i] as R);
       } catch (error) {
         for (const { reject } of batch) reject(error);

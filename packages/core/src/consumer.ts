@@ -115,14 +115,20 @@ export class ConsumerLoop {
   async #run(): Promise<void> {
     const consumer = this.#consumer as Consumer;
     while (!(this.#stopping() && this.#inHand.size === 0)) {
-      const want = this.#phase === 'running' ? Math.min(this.#slots - this.#running, this.#maxInHand - this.#inHand.size) : 0;
+      const want =
+        this.#phase === 'running' ? Math.min(this.#slots - this.#running, this.#maxInHand - this.#inHand.size) : 0;
       if (want <= 0) await this.#change();
-      else if (this.#options.mayTake !== undefined && !(await this.#mayTake())) await sleep(mayTakeAgainMs, this.#interrupt.signal);
+      else if (this.#options.mayTake !== undefined && !(await this.#mayTake()))
+        await sleep(mayTakeAgainMs, this.#interrupt.signal);
       else await this.#take(consumer, want);
     }
     await this.#settleLast(consumer);
     this.#phase = 'stopped';
-    await consumer.close().catch((error) => this.#options.logger.warn(`Consumer ${this.#options.tag} was not closed cleanly: ${errorText(error)}`, error));
+    await consumer
+      .close()
+      .catch((error) =>
+        this.#options.logger.warn(`Consumer ${this.#options.tag} was not closed cleanly: ${errorText(error)}`, error),
+      );
   }
 
   async #take(consumer: Consumer, want: number): Promise<void> {
@@ -136,7 +142,10 @@ export class ConsumerLoop {
       await this.#outage(error);
       return;
     }
-    if (this.#failures > 0) this.#options.logger.info(`Broker ${this.#options.broker.name} answers again, queue ${this.#options.queue} is being consumed`);
+    if (this.#failures > 0)
+      this.#options.logger.info(
+        `Broker ${this.#options.broker.name} answers again, queue ${this.#options.queue} is being consumed`,
+      );
     this.#failures = 0;
     for (const delivery of deliveries) this.#start(delivery);
   }
@@ -169,8 +178,11 @@ export class ConsumerLoop {
 
   #settle(settlement: Settlement): void {
     this.#settled.push(settlement);
+    this.#settleSoon();
+  }
+
+  #settleSoon(): void {
     this.#settleTimer ??= setTimeout(() => {
-      this.#settleTimer = undefined;
       this.#settling = this.#settling.then(() => this.#settleNow());
     }, rideAlongMs);
   }
@@ -192,22 +204,23 @@ export class ConsumerLoop {
     } catch (error) {
       this.#settled = [...settled, ...this.#settled];
       await this.#outage(error);
-      if (!this.#stopping()) this.#settleTimer ??= setTimeout(() => {
-        this.#settleTimer = undefined;
-        this.#settling = this.#settling.then(() => this.#settleNow());
-      }, rideAlongMs);
+      this.#settleSoon();
     }
   }
 
   async #settleLast(consumer: Consumer): Promise<void> {
     await this.#settling;
+    clearTimeout(this.#settleTimer);
     for (let tries = 1; this.#settled.length > 0; tries++) {
       const settled = this.#takeSettled();
       try {
         await consumer.settle(settled);
       } catch (error) {
         if (tries === lastTries) {
-          this.#options.logger.error(`${settled.length} message(s) of queue ${this.#options.queue} could not be settled before stopping; the broker will deliver them again: ${errorText(error)}`, error);
+          this.#options.logger.error(
+            `${settled.length} message(s) of queue ${this.#options.queue} could not be settled before stopping; the broker will deliver them again: ${errorText(error)}`,
+            error,
+          );
           return;
         }
         this.#settled = settled;
@@ -219,7 +232,10 @@ export class ConsumerLoop {
   async #outage(error: unknown): Promise<void> {
     this.#failures++;
     if (this.#failures === 1) {
-      this.#options.logger.warn(`Broker ${this.#options.broker.name} failed, queue ${this.#options.queue} will be consumed when it is back: ${errorText(error)}`, error);
+      this.#options.logger.warn(
+        `Broker ${this.#options.broker.name} failed, queue ${this.#options.queue} will be consumed when it is back: ${errorText(error)}`,
+        error,
+      );
       this.#options.onError(error);
     }
     await sleep(reconnectDelayMs(this.#failures), this.#interrupt.signal);

@@ -12,7 +12,10 @@ export function checkContractVersion(role: 'broker' | 'backend' | 'lock', adapte
   const { contractVersion: version, name } = (adapter ?? {}) as { contractVersion?: unknown; name?: unknown };
   if (version === contractVersion) return;
   if (version === undefined) {
-    throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', `Expected \`${role}\` to be a ${role} (an object with contractVersion ${contractVersion}), got \`${String(adapter)}\` (${typeof adapter})`);
+    throw new MachineryError(
+      'ERR_MACHINERY_INVALID_OPTION',
+      `Expected \`${role}\` to be a ${role} (an object with contractVersion ${contractVersion}), got \`${String(adapter)}\` (${typeof adapter})`,
+    );
   }
   throw new MachineryError(
     'ERR_MACHINERY_CONTRACT_VERSION',

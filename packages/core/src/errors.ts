@@ -45,7 +45,12 @@ export class MachineryError extends Error {
 
   /** Whether `value` is an error of this project, made by this or by another copy of core, and has `code` when one is given. */
   static is(value: unknown, code?: MachineryErrorCode): value is MachineryError {
-    return typeof value === 'object' && value !== null && brand in value && (code === undefined || (value as MachineryError).code === code);
+    return (
+      typeof value === 'object' &&
+      value !== null &&
+      brand in value &&
+      (code === undefined || (value as MachineryError).code === code)
+    );
   }
 }
 
@@ -57,7 +62,10 @@ export class TaskFailedError extends MachineryError {
   readonly error: string;
 
   constructor(task: { name: string; uuid: string; error: string }) {
-    super('ERR_MACHINERY_TASK_FAILED', task.error === '' ? `Task ${task.name || task.uuid} failed without an error text` : task.error);
+    super(
+      'ERR_MACHINERY_TASK_FAILED',
+      task.error === '' ? `Task ${task.name || task.uuid} failed without an error text` : task.error,
+    );
     this.taskName = task.name;
     this.taskUuid = task.uuid;
     this.error = task.error;
@@ -82,7 +90,10 @@ export class RetryLater extends MachineryError {
   constructor(delayMs: number, message = 'The task asked to be tried again later', options?: { cause?: unknown }) {
     super('ERR_MACHINERY_RETRY_LATER', message, options);
     if (!Number.isFinite(delayMs) || delayMs < 0) {
-      throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', `Expected the delay of RetryLater to be a number of milliseconds >= 0, got \`${String(delayMs)}\` (${typeof delayMs})`);
+      throw new MachineryError(
+        'ERR_MACHINERY_INVALID_OPTION',
+        `Expected the delay of RetryLater to be a number of milliseconds >= 0, got \`${String(delayMs)}\` (${typeof delayMs})`,
+      );
     }
     this.delayMs = delayMs;
   }
@@ -92,7 +103,8 @@ export class RetryLater extends MachineryError {
 export function errorText(thrown: unknown): string {
   try {
     if (thrown instanceof Error) return thrown.message || thrown.name;
-    if (typeof thrown === 'object' && thrown !== null && 'message' in thrown && typeof thrown.message === 'string') return thrown.message;
+    if (typeof thrown === 'object' && thrown !== null && 'message' in thrown && typeof thrown.message === 'string')
+      return thrown.message;
     return typeof thrown === 'object' && thrown !== null ? (JSON.stringify(thrown) ?? String(thrown)) : String(thrown);
   } catch {
     return 'The task threw a value that has no text';

@@ -43,7 +43,11 @@ export function errorCallbacks(signature: Signature, error: string): Signature[]
  * Sends callbacks. `again`: the task had ended before and its message came back, so those that went out already, or are
  * further than PENDING, are left alone, and a PENDING that is there is not written again.
  */
-export async function sendFollowUps(ports: FollowUpPorts, callbacks: readonly Signature[], again: boolean): Promise<void> {
+export async function sendFollowUps(
+  ports: FollowUpPorts,
+  callbacks: readonly Signature[],
+  again: boolean,
+): Promise<void> {
   if (callbacks.length === 0) return;
   const sendables = callbacks.map((callback) => ports.sender.complete(callback));
   const states = again && ports.read !== undefined ? await ports.read(sendables.map(({ uuid }) => uuid)) : [];
@@ -54,13 +58,18 @@ async function sendOne(ports: FollowUpPorts, callback: Sendable, state: TaskStat
   if (state !== undefined && state.state !== 'PENDING') return;
   let refused: Error | undefined;
   try {
-    const outcome = await ports.persist(() => (state === undefined ? ports.sender.send(callback) : ports.sender.republish(callback)));
+    const outcome = await ports.persist(() =>
+      state === undefined ? ports.sender.send(callback) : ports.sender.republish(callback),
+    );
     if (outcome.status === 'failed') refused = outcome.error;
   } catch (error) {
     refused = error as Error;
   }
   if (refused === undefined) return;
-  ports.logger.error(`Callback ${callback.name} (${callback.uuid}) can never be sent and is marked as failed: ${errorText(refused)}`, refused);
+  ports.logger.error(
+    `Callback ${callback.name} (${callback.uuid}) can never be sent and is marked as failed: ${errorText(refused)}`,
+    refused,
+  );
   await ports.fail(callback, refused);
 }
 

@@ -7,16 +7,22 @@ import { MachineryError } from './errors.ts';
 export type Check = (value: unknown) => string | undefined;
 
 export const boolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'a boolean');
-export const string: Check = (value) => (typeof value === 'string' && value !== '' ? undefined : 'a string that is not empty');
+export const string: Check = (value) =>
+  typeof value === 'string' && value !== '' ? undefined : 'a string that is not empty';
 export const fn: Check = (value) => (typeof value === 'function' ? undefined : 'a function');
-export const object: Check = (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object');
+export const object: Check = (value) =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object';
 
 export function integer({ min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER } = {}): Check {
-  return (value) => (Number.isSafeInteger(value) && inRange(value as number, min, max) ? undefined : `an integer${range(min, max)}`);
+  return (value) =>
+    Number.isSafeInteger(value) && inRange(value as number, min, max) ? undefined : `an integer${range(min, max)}`;
 }
 
 export function number({ min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = {}): Check {
-  return (value) => (typeof value === 'number' && Number.isFinite(value) && inRange(value, min, max) ? undefined : `a number${range(min, max)}`);
+  return (value) =>
+    typeof value === 'number' && Number.isFinite(value) && inRange(value, min, max)
+      ? undefined
+      : `a number${range(min, max)}`;
 }
 
 export function oneOf(...values: readonly unknown[]): Check {
@@ -31,14 +37,21 @@ export function optional(check: Check): Check {
  * Checks all options of `owner` (a class or function, for the message).
  * @throws MachineryError ERR_MACHINERY_INVALID_OPTION for the first that is wrong or unknown.
  */
-export function checkOptions<O extends object>(owner: string, options: O, checks: Record<keyof O & string, Check>): void {
-  if (object(options) !== undefined) throw invalidOption(`${owner}: expected its options to be an object, got ${show(options)}`);
+export function checkOptions<O extends object>(
+  owner: string,
+  options: O,
+  checks: Record<keyof O & string, Check>,
+): void {
+  if (object(options) !== undefined)
+    throw invalidOption(`${owner}: expected its options to be an object, got ${show(options)}`);
   for (const name of Object.keys(options)) {
-    if (!Object.hasOwn(checks, name)) throw invalidOption(`${owner}: unknown option \`${name}\`, known are ${Object.keys(checks).join(', ')}`);
+    if (!Object.hasOwn(checks, name))
+      throw invalidOption(`${owner}: unknown option \`${name}\`, known are ${Object.keys(checks).join(', ')}`);
   }
   for (const [name, check] of Object.entries(checks) as [keyof O & string, Check][]) {
     const expected = check(options[name]);
-    if (expected !== undefined) throw invalidOption(`${owner}: expected \`${name}\` to be ${expected}, got ${show(options[name])}`);
+    if (expected !== undefined)
+      throw invalidOption(`${owner}: expected \`${name}\` to be ${expected}, got ${show(options[name])}`);
   }
 }
 
@@ -46,7 +59,12 @@ export function checkOptions<O extends object>(owner: string, options: O, checks
 export function show(value: unknown): string {
   let text: string;
   try {
-    text = typeof value === 'string' ? value : typeof value === 'object' && value !== null && !(value instanceof Date) ? JSON.stringify(value) : String(value);
+    text =
+      typeof value === 'string'
+        ? value
+        : typeof value === 'object' && value !== null && !(value instanceof Date)
+          ? JSON.stringify(value)
+          : String(value);
   } catch {
     text = Object.prototype.toString.call(value);
   }

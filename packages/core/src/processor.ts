@@ -15,7 +15,7 @@ import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import { newTaskUuid, type Sendable } from './sender.ts';
 import type { Server } from './server.ts';
 import type { Signature } from './signature.ts';
-import { isFinal, isSameSend, type TaskResult, type TaskState } from './task-state.ts';
+import { isSameSend, type TaskResult, type TaskState } from './task-state.ts';
 import { UnknownTasks } from './unknown-tasks.ts';
 import { decodeSignature } from './wire/signature-codec.ts';
 import { etaMs } from './wire/time.ts';
@@ -57,7 +57,10 @@ export class Processor {
       return await this.#process(delivery, release);
     } catch (error) {
       if (this.#aborted.signal.aborted) return { kind: 'requeue', position: 'front' };
-      this.#server.logger.error(`A message of queue ${this.#options.queue} could not be processed and goes back: ${errorText(error)}`, error);
+      this.#server.logger.error(
+        `A message of queue ${this.#options.queue} could not be processed and goes back: ${errorText(error)}`,
+        error,
+      );
       this.#options.errorHandler(error);
       return { kind: 'requeue', position: 'back', delayMs: 1_000 };
     }
@@ -75,7 +78,8 @@ export class Processor {
       const verdict = await this.#resume(attempt, await stored);
       if (verdict !== undefined) return verdict;
     }
-    if ((delivery.deliveryCount ?? 1) > this.#options.maxDeliveries) return this.#failed(attempt, tooManyDeliveries(signature, delivery));
+    if ((delivery.deliveryCount ?? 1) > this.#options.maxDeliveries)
+      return this.#failed(attempt, tooManyDeliveries(signature, delivery));
 
     const ended = await this.#run(attempt, task, release);
     this.#aborted.signal.throwIfAborted();
@@ -88,14 +92,20 @@ export class Processor {
   #decode(delivery: Delivery): Sendable | Error {
     try {
       const signature = decodeSignature(delivery.body);
+      const { uuid, routingKey } = signature;
+      const { receiptHandle } = delivery;
+      if (uuid && routingKey && receiptHandle === undefined) return signature as Sendable;
       return {
         ...signature,
-        uuid: signature.uuid || newTaskUuid(),
-        routingKey: signature.routingKey || this.#options.queue,
-        ...(delivery.receiptHandle !== undefined && { sqsReceiptHandle: delivery.receiptHandle }),
+        uuid: uuid || newTaskUuid(),
+        routingKey: routingKey || this.#options.queue,
+        ...(receiptHandle !== undefined && { sqsReceiptHandle: receiptHandle }),
       };
     } catch (error) {
-      this.#server.logger.error(`A message of queue ${this.#options.queue} is no signature and goes to the dead messages: ${errorText(error)}`, error);
+      this.#server.logger.error(
+        `A message of queue ${this.#options.queue} is no signature and goes to the dead messages: ${errorText(error)}`,
+        error,
+      );
       this.#options.errorHandler(error);
       return error as Error;
     }
@@ -107,7 +117,8 @@ export class Processor {
    */
   #lookBack(attempt: Attempt, delivery: Delivery): Promise<TaskState | undefined> | undefined {
     const { storesResults, readConsumes } = this.#server.backend.capabilities;
-    if (!storesResults || readConsumes === true || (attempt.createdAt !== undefined && !delivery.redelivered)) return undefined;
+    if (!storesResults || readConsumes === true || (attempt.createdAt !== undefined && !delivery.redelivered))
+      return undefined;
     const read = this.#read([attempt.signature.uuid]).then(([state]) => state);
     read.catch(() => {}); // awaited later, or not at all when the worker stops before
     return read;
@@ -122,19 +133,23 @@ export class Processor {
     const reached = state.attempt ?? 1;
     if (reached > attempt.context.attempt) return ack; // a later attempt was published and has begun
     if (state.state !== 'RETRY' || state.retryEta === undefined || reached < attempt.context.attempt) return undefined;
-    await this.#republish(attempt, nextAttempt(signature, state.retryEta, (state.retryCount ?? 0) < (signature.retryCount ?? 0)));
+    await this.#republish(
+      attempt,
+      nextAttempt(signature, state.retryEta, (state.retryCount ?? 0) < (signature.retryCount ?? 0)),
+    );
     return ack;
   }
 
   async #run(attempt: Attempt, task: RegisteredTask, release: () => void): Promise<Ended> {
     const { preTaskHandler, postTaskHandler } = this.#options;
+    const { states, telemetry } = this.#server;
     this.#attempts.add(attempt);
-    this.#server.states.announce(attempt);
+    states.announce(attempt);
     try {
       const args = attempt.decodeArgs(task);
       if (args !== undefined) {
         if (preTaskHandler !== undefined) await this.#hook('preTaskHandler', preTaskHandler, attempt);
-        await attempt.run(task, args);
+        await telemetry.runTask(attempt.signature, () => attempt.run(task, args));
         if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
       }
       release();
@@ -148,14 +163,17 @@ export class Processor {
     try {
       await hook(signature);
     } catch (error) {
-      this.#server.logger.error(`${name} failed for task ${signature.name} (${signature.uuid}), which goes on: ${errorText(error)}`, error);
+      this.#server.logger.error(
+        `${name} failed for task ${signature.name} (${signature.uuid}), which goes on: ${errorText(error)}`,
+        error,
+      );
     }
   }
 
   async #succeeded(attempt: Attempt, results: readonly TaskResult[]): Promise<Verdict> {
     const refused = await this.#store(attempt.stateOf('SUCCESS', { results }));
     if (refused !== undefined) return this.#failed(attempt, refused);
-    this.#record('task.succeeded', attempt.signature);
+    this.#server.telemetry.record('task.succeeded', 1, attempt.signature);
     return this.#followUp(successCallbacks(attempt.signature, results), false);
   }
 
@@ -166,7 +184,7 @@ export class Processor {
     this.#options.errorHandler(error, signature);
     const refused = await this.#store(attempt.stateOf('FAILURE', { error: text }));
     if (refused !== undefined) return { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
-    this.#record('task.failed', signature);
+    this.#server.telemetry.record('task.failed', 1, signature);
     return this.#followUp(errorCallbacks(signature, text), false);
   }
 
@@ -175,7 +193,12 @@ export class Processor {
     const { signature } = attempt;
     const later = MachineryError.is(ended.error, 'ERR_MACHINERY_RETRY_LATER') ? (ended.error as RetryLater) : undefined;
     if (ended.final === true || (later === undefined && (signature.retryCount ?? 0) <= 0)) return undefined;
-    return this.#retry(attempt, later?.delayMs ?? retryDelayMs(signature, ended.error, task.backoff), later === undefined, ended.error);
+    return this.#retry(
+      attempt,
+      later?.delayMs ?? retryDelayMs(signature, ended.error, task.backoff),
+      later === undefined,
+      ended.error,
+    );
   }
 
   async #retry(attempt: Attempt, delayMs: number, usesRetry: boolean, error: unknown): Promise<Verdict> {
@@ -183,21 +206,30 @@ export class Processor {
     const eta = etaAfter(delayMs);
     const next = nextAttempt(signature, eta, usesRetry);
     const more = { error: errorText(error), retryEta: eta, retryCount: next.retryCount ?? 0 };
-    const refused = (await this.#store(attempt.stateOf('RETRY', more), etaMs(eta))) ?? (await this.#republish(attempt, next));
+    const refused =
+      (await this.#store(attempt.stateOf('RETRY', more), etaMs(eta))) ?? (await this.#republish(attempt, next));
     if (refused !== undefined) return this.#failed(attempt, refused);
-    this.#server.logger.warn(`Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`);
-    this.#record('task.retried', signature);
+    this.#server.logger.warn(
+      `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
+    );
+    this.#server.telemetry.record('task.retried', 1, signature);
     return ack;
   }
 
-  async #followUp(callbacks: readonly Signature[], again: boolean): Promise<Verdict> {
-    if (callbacks.length === 0) return ack;
+  #followUp(callbacks: readonly Signature[], again: boolean): Verdict | Promise<Verdict> {
+    return callbacks.length === 0 ? ack : this.#sendCallbacks(callbacks, again);
+  }
+
+  async #sendCallbacks(callbacks: readonly Signature[], again: boolean): Promise<Verdict> {
     const { sender, logger, backend } = this.#server;
     await sendFollowUps(
       {
         sender,
         logger,
-        read: backend.capabilities.storesResults && backend.capabilities.readConsumes !== true ? (uuids) => this.#read(uuids) : undefined,
+        read:
+          backend.capabilities.storesResults && backend.capabilities.readConsumes !== true
+            ? (uuids) => this.#read(uuids)
+            : undefined,
         persist: (call) => this.#persist(call),
         fail: (callback, error) => this.#failUnsent(callback, error),
       },
@@ -223,17 +255,24 @@ export class Processor {
 
   /** Publishes the next attempt. Answers why it can never be published. */
   async #republish({ signature }: Attempt, next: Signature): Promise<Error | undefined> {
-    const outcome = await this.#persist(() => this.#server.sender.republish({ ...next, uuid: signature.uuid, routingKey: signature.routingKey }));
+    const outcome = await this.#persist(() =>
+      this.#server.sender.republish({ ...next, uuid: signature.uuid, routingKey: signature.routingKey }),
+    );
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
 
   /** Calls until the outcome is stored or can never be. What may have been stored is done again: at least once. */
   async #persist(call: () => Promise<Outcome>): Promise<Outcome> {
-    return this.#untilDone('written to', async () => {
+    const once = async () => {
       const outcome = await call();
-      if (outcome.status === 'stored' || (outcome.status === 'failed' && !outcome.retryable)) return outcome;
+      if (isDecided(outcome)) return outcome;
       throw outcome.error;
-    });
+    };
+    try {
+      const outcome = await call(); // almost always all there is to it
+      if (isDecided(outcome)) return outcome;
+    } catch {}
+    return this.#untilDone('written to', once);
   }
 
   async #read(uuids: readonly string[]): Promise<(TaskState | undefined)[]> {
@@ -242,13 +281,17 @@ export class Processor {
 
   #untilDone<T>(what: string, attempt: () => Promise<T>): Promise<T> {
     return untilDone(attempt, this.#aborted.signal, (error) => {
-      this.#server.logger.warn(`A server cannot be ${what}, tasks of queue ${this.#options.queue} wait for it: ${errorText(error)}`, error);
+      this.#server.logger.warn(
+        `A server cannot be ${what}, tasks of queue ${this.#options.queue} wait for it: ${errorText(error)}`,
+        error,
+      );
     });
   }
+}
 
-  #record(metric: 'task.succeeded' | 'task.failed' | 'task.retried', { name, routingKey }: Sendable): void {
-    this.#server.telemetry.record?.(metric, 1, { task: name, queue: routingKey });
-  }
+/** Whether trying again would change nothing. */
+function isDecided(outcome: Outcome): outcome is Exclude<Outcome, { status: 'unknown' }> {
+  return outcome.status === 'stored' || (outcome.status === 'failed' && !outcome.retryable);
 }
 
 function tooManyDeliveries({ name }: Signature, { deliveryCount }: Delivery): MachineryError {

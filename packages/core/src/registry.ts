@@ -35,7 +35,8 @@ export class Registry {
 
   /** Refuses a second task of the same name. */
   add(task: RegisteredTask): void {
-    if (this.#tasks.has(task.name)) throw new MachineryError('ERR_MACHINERY_TASK_ALREADY_REGISTERED', `Task ${task.name} is registered already`);
+    if (this.#tasks.has(task.name))
+      throw new MachineryError('ERR_MACHINERY_TASK_ALREADY_REGISTERED', `Task ${task.name} is registered already`);
     this.#tasks.set(task.name, task);
   }
 
@@ -49,7 +50,11 @@ export class Registry {
 }
 
 /** A declared task and its handler. */
-export function declaredTask(definition: TaskDefinition, handler: (context: TaskContext, ...args: never[]) => unknown, options: HandlerOptions): RegisteredTask {
+export function declaredTask(
+  definition: TaskDefinition,
+  handler: (context: TaskContext, ...args: never[]) => unknown,
+  options: HandlerOptions,
+): RegisteredTask {
   return {
     ...options,
     name: definition.name,
@@ -61,7 +66,8 @@ export function declaredTask(definition: TaskDefinition, handler: (context: Task
 
 /** A function without declared types. */
 export function plainTask(name: string, fn: PlainTask): RegisteredTask {
-  if (typeof name !== 'string' || name === '') throw invalidOption(`Expected a task's name to be a string that is not empty, got ${show(name)}`);
+  if (typeof name !== 'string' || name === '')
+    throw invalidOption(`Expected a task's name to be a string that is not empty, got ${show(name)}`);
   if (typeof fn !== 'function') throw invalidOption(`Expected task ${name} to be a function, got ${show(fn)}`);
   return {
     name,

@@ -52,10 +52,15 @@ export class ResultWaiter {
    * @throws MachineryError ERR_MACHINERY_RESULT_TIMEOUT, ERR_MACHINERY_RESULT_EXPIRED, ERR_MACHINERY_ABORTED,
    * ERR_MACHINERY_CLOSED, ERR_MACHINERY_NOT_SUPPORTED; a backend that is away for a while is waited out.
    */
-  wait(taskUuid: string, sentHere: boolean, options: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<TaskState> {
+  wait(
+    taskUuid: string,
+    sentHere: boolean,
+    options: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<TaskState> {
     const { timeoutMs, signal } = options;
     return new Promise((resolve, reject) => {
-      if (!this.#backend.capabilities.storesResults) return reject(new NotSupportedError(this.#backend.name, 'results: it stores none'));
+      if (!this.#backend.capabilities.storesResults)
+        return reject(new NotSupportedError(this.#backend.name, 'results: it stores none'));
       if (this.#closed) return reject(closed(taskUuid));
       if (signal?.aborted) return reject(aborted(taskUuid, signal));
       const end = () => {
@@ -83,7 +88,16 @@ export class ResultWaiter {
       const timeout =
         timeoutMs === undefined
           ? undefined
-          : setTimeout(() => waiter.reject(new MachineryError('ERR_MACHINERY_RESULT_TIMEOUT', `Task ${taskUuid} was not finished within ${timeoutMs} ms`)), timeoutMs);
+          : setTimeout(
+              () =>
+                waiter.reject(
+                  new MachineryError(
+                    'ERR_MACHINERY_RESULT_TIMEOUT',
+                    `Task ${taskUuid} was not finished within ${timeoutMs} ms`,
+                  ),
+                ),
+              timeoutMs,
+            );
       const unwatch = this.#backend.watch?.(taskUuid, waiter.resolve);
       this.#waiters.add(waiter);
       this.#readBy(0);
@@ -135,7 +149,8 @@ export class ResultWaiter {
       for (let i = 0; i < waiters.length; i++) this.#found(waiters[i] as Waiter, states[i]);
     } catch (error) {
       const final = MachineryError.is(error) && error.code !== 'ERR_MACHINERY_BACKEND_UNAVAILABLE';
-      if (!this.#failing && !final) this.#logger.warn(`${this.#backend.name} cannot be read, waiting goes on: ${errorText(error)}`, error);
+      if (!this.#failing && !final)
+        this.#logger.warn(`${this.#backend.name} cannot be read, waiting goes on: ${errorText(error)}`, error);
       this.#failing = !final;
       for (const waiter of waiters) {
         if (final) waiter.reject(error);
@@ -145,14 +160,21 @@ export class ResultWaiter {
   }
 
   #found(waiter: Waiter, state: TaskState | undefined): void {
-    if (state !== undefined && isFinal(state.state)) return waiter.resolve(state);
-    if (state === undefined && waiter.seen) {
-      return waiter.reject(new MachineryError('ERR_MACHINERY_RESULT_EXPIRED', `The state of task ${waiter.taskUuid} is gone: it expired or was purged before it was read`));
+    const { readConsumes } = this.#backend.capabilities;
+    const waitedMs = Date.now() - waiter.since;
+    if (state !== undefined && isFinal(state.state)) waiter.resolve(state);
+    else if (state === undefined && waiter.seen) waiter.reject(expired(waiter.taskUuid));
+    else {
+      waiter.seen ||= state !== undefined && readConsumes !== true;
+      waiter.readAt =
+        Date.now() + (this.#backend.watch === undefined ? Math.min(maxPollMs, waitedMs / 5) : pushedPollMs);
     }
-    if (state !== undefined && this.#backend.capabilities.readConsumes !== true) waiter.seen = true;
-    const now = Date.now();
-    waiter.readAt = now + (this.#backend.watch === undefined ? Math.min(maxPollMs, (now - waiter.since) / 5) : pushedPollMs);
   }
+}
+
+function expired(taskUuid: string): MachineryError {
+  const text = `The state of task ${taskUuid} is gone: it expired or was purged before it was read`;
+  return new MachineryError('ERR_MACHINERY_RESULT_EXPIRED', text);
 }
 
 function closed(taskUuid: string): MachineryError {
@@ -160,5 +182,7 @@ function closed(taskUuid: string): MachineryError {
 }
 
 function aborted(taskUuid: string, signal: AbortSignal): MachineryError {
-  return new MachineryError('ERR_MACHINERY_ABORTED', `Waiting for task ${taskUuid} was aborted`, { cause: signal.reason });
+  return new MachineryError('ERR_MACHINERY_ABORTED', `Waiting for task ${taskUuid} was aborted`, {
+    cause: signal.reason,
+  });
 }

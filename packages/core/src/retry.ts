@@ -39,12 +39,18 @@ export function attemptOf(signature: Signature): number {
 }
 
 /** How long a failed attempt waits, in milliseconds: the handler's rule, else the signature's, else Go's. */
-export function retryDelayMs(signature: Signature, error: unknown, rule: Backoff | BackoffFunction | undefined): number {
+export function retryDelayMs(
+  signature: Signature,
+  error: unknown,
+  rule: Backoff | BackoffFunction | undefined,
+): number {
   const attempt = attemptOf(signature);
   if (typeof rule === 'function') {
     const delayMs = rule(attempt, error);
     if (number({ min: 0 })(delayMs) === undefined) return delayMs;
-    throw new TypeError(`Expected the backoff of task ${signature.name} to be a number of milliseconds >= 0, got \`${String(delayMs)}\``);
+    throw new TypeError(
+      `Expected the backoff of task ${signature.name} to be a number of milliseconds >= 0, got \`${String(delayMs)}\``,
+    );
   }
   const backoff = rule ?? backoffOf(signature);
   if (backoff === undefined) return nextFibonacci(signature.retryTimeout ?? 0) * 1_000;
@@ -57,7 +63,10 @@ export function nextAttempt(signature: Signature, eta: string, usesRetry: boolea
   return {
     ...signature,
     eta,
-    ...(usesRetry && { retryCount: (signature.retryCount ?? 0) - 1, retryTimeout: nextFibonacci(signature.retryTimeout ?? 0) }),
+    ...(usesRetry && {
+      retryCount: (signature.retryCount ?? 0) - 1,
+      retryTimeout: nextFibonacci(signature.retryTimeout ?? 0),
+    }),
     headers: { ...signature.headers, [header.attempt]: String(attemptOf(signature) + 1) },
   };
 }

@@ -9,7 +9,7 @@ import { header } from './headers.ts';
 import { failed, type Outcome } from './outcome.ts';
 import type { Signature } from './signature.ts';
 import type { StateWriter } from './state-writer.ts';
-import type { Telemetry } from './telemetry.ts';
+import type { SafeTelemetry } from './telemetry.ts';
 import { encodeSignature } from './wire/signature-codec.ts';
 import { encodeTime, etaMs } from './wire/time.ts';
 
@@ -19,14 +19,18 @@ export interface Sendable extends Signature {
   readonly routingKey: string;
 }
 
+/** Sees every signature before it is published; what it answers, if anything, is sent in its place under the same UUID. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a handler that only looks returns nothing
+export type PrePublishHandler = (signature: Signature) => Signature | undefined | void;
+
 export interface SenderOptions {
   readonly broker: Broker;
   readonly states: StateWriter;
   readonly defaultQueue: string;
   readonly resultsExpireInSeconds: number;
-  readonly telemetry: Telemetry;
+  readonly telemetry: SafeTelemetry;
   /** See ServerOptions. */
-  readonly prePublishHandler: ((signature: Signature) => Signature | undefined | void) | undefined;
+  readonly prePublishHandler: PrePublishHandler | undefined;
 }
 
 export class Sender {
@@ -38,22 +42,20 @@ export class Sender {
     const { broker, defaultQueue } = options;
     this.#options = options;
     this.#defaultRoutingKey = broker.defaultRoutingKey?.(defaultQueue) ?? defaultQueue;
-    this.#publishes = new Batcher((messages) => broker.publish(messages), { maxItems: broker.capabilities.maxPublishBatch, unbatched: broker.capabilities.eager });
+    this.#publishes = new Batcher((messages) => broker.publish(messages), {
+      maxItems: broker.capabilities.maxPublishBatch,
+      unbatched: broker.capabilities.eager,
+    });
   }
 
   /** A copy that can be sent: with a UUID, callbacks included, a routing key, and the time of sending. */
   complete(signature: Signature, eta: Date | string | undefined = signature.eta): Sendable {
-    const { onSuccess, onError, chordCallback } = signature;
-    return {
-      ...signature,
-      uuid: signature.uuid || newTaskUuid(),
-      routingKey: signature.routingKey || this.#defaultRoutingKey,
-      ...(eta !== undefined && { eta: encodeTime(eta) }),
-      headers: { ...signature.headers, ...this.#options.telemetry.injectHeaders?.(signature), [header.sentAt]: new Date().toISOString() },
-      ...(onSuccess !== undefined && { onSuccess: onSuccess.map(withUuids) }),
-      ...(onError !== undefined && { onError: onError.map(withUuids) }),
-      ...(chordCallback !== undefined && { chordCallback: withUuids(chordCallback) }),
-    };
+    const injected = this.#options.telemetry.injectHeaders(signature);
+    const draft = withUuids(signature);
+    draft.routingKey ||= this.#defaultRoutingKey;
+    draft.eta = eta === undefined ? undefined : encodeTime(eta);
+    draft.headers = { ...signature.headers, ...injected, [header.sentAt]: timeNow() };
+    return draft as Sendable;
   }
 
   /** Writes PENDING and publishes. `failed` and `unknown` say that nothing, or perhaps something, was published. */
@@ -61,10 +63,16 @@ export class Sender {
     const message = this.#message(signature);
     if (message instanceof Error) return failed(message, false);
     const pending = await this.#options.states.write({
-      state: { taskUuid: signature.uuid, taskName: signature.name, state: 'PENDING', createdAt: signature.headers?.[header.sentAt] as string },
+      state: {
+        taskUuid: signature.uuid,
+        taskName: signature.name,
+        state: 'PENDING',
+        createdAt: signature.headers?.[header.sentAt] as string,
+      },
       expiresInSeconds: this.expiresInSeconds(message.dueAtMs),
     });
-    if (pending.status !== 'stored') return { status: 'failed', error: pending.error, retryable: pending.status === 'unknown' || pending.retryable };
+    if (pending.status !== 'stored')
+      return { status: 'failed', error: pending.error, retryable: pending.status === 'unknown' || pending.retryable };
     return this.#publish(message);
   }
 
@@ -85,7 +93,7 @@ export class Sender {
   }
 
   #publish(message: Message): Promise<Outcome> {
-    this.#options.telemetry.record?.('task.sent', 1, { task: message.signature.name, queue: message.routingKey });
+    this.#options.telemetry.record('task.sent', 1, message.signature);
     return this.#publishes.add(message);
   }
 
@@ -110,10 +118,18 @@ export class Sender {
     const body = encodeSignature(signature);
     // A character has 3 bytes at most: short bodies need not be measured.
     const bytes = body.length * 3 > maxMessageBytes ? Buffer.byteLength(body) : 0;
-    if (bytes > maxMessageBytes) throw new MachineryError('ERR_MACHINERY_MESSAGE_TOO_LARGE', `Task ${name} (${uuid}) is a message of ${bytes} bytes, ${broker} takes ${maxMessageBytes}`);
+    if (bytes > maxMessageBytes)
+      throw new MachineryError(
+        'ERR_MACHINERY_MESSAGE_TOO_LARGE',
+        `Task ${name} (${uuid}) is a message of ${bytes} bytes, ${broker} takes ${maxMessageBytes}`,
+      );
     if (eta === undefined) return { body, routingKey, signature };
     const dueAtMs = etaMs(eta);
-    if (dueAtMs - Date.now() > maxDelayMs) throw new MachineryError('ERR_MACHINERY_NOT_SUPPORTED', `Task ${name} (${uuid}) has the ETA ${encodeTime(eta)}: ${broker} delays by ${maxDelayMs} ms at most`);
+    if (dueAtMs - Date.now() > maxDelayMs)
+      throw new MachineryError(
+        'ERR_MACHINERY_NOT_SUPPORTED',
+        `Task ${name} (${uuid}) has the ETA ${encodeTime(eta)}: ${broker} delays by ${maxDelayMs} ms at most`,
+      );
     return { body, routingKey, dueAtMs, signature };
   }
 }
@@ -122,14 +138,45 @@ export function newTaskUuid(): string {
   return `task_${randomUUID()}`;
 }
 
-/** Callbacks have UUIDs before they are sent, so that their results can be asked for. */
-function withUuids(signature: Signature): Signature {
-  const { onSuccess, onError, chordCallback } = signature;
+type Draft = { -readonly [Field in keyof Signature]: Signature[Field] | undefined };
+
+/**
+ * A copy whose callbacks have UUIDs before they are sent, so that their results can be asked for. Written out, as all
+ * copies then have one shape: copying and encoding them takes a third of the time (Node 20) that spreading takes.
+ */
+function withUuids(signature: Signature): Draft {
   return {
-    ...signature,
     uuid: signature.uuid || newTaskUuid(),
-    ...(onSuccess !== undefined && { onSuccess: onSuccess.map(withUuids) }),
-    ...(onError !== undefined && { onError: onError.map(withUuids) }),
-    ...(chordCallback !== undefined && { chordCallback: withUuids(chordCallback) }),
+    name: signature.name,
+    routingKey: signature.routingKey,
+    eta: signature.eta,
+    groupUuid: signature.groupUuid,
+    groupTaskCount: signature.groupTaskCount,
+    args: signature.args,
+    headers: signature.headers,
+    priority: signature.priority,
+    immutable: signature.immutable,
+    retryCount: signature.retryCount,
+    retryTimeout: signature.retryTimeout,
+    onSuccess: signature.onSuccess?.map(withUuids) as Signature[] | undefined,
+    onError: signature.onError?.map(withUuids) as Signature[] | undefined,
+    chordCallback: signature.chordCallback && (withUuids(signature.chordCallback) as Signature),
+    brokerMessageGroupId: signature.brokerMessageGroupId,
+    sqsReceiptHandle: signature.sqsReceiptHandle,
+    stopTaskDeletionOnError: signature.stopTaskDeletionOnError,
+    ignoreWhenTaskNotRegistered: signature.ignoreWhenTaskNotRegistered,
   };
+}
+
+let now = 0;
+let nowText = '';
+
+/** The time, formatted once for a millisecond. */
+function timeNow(): string {
+  const time = Date.now();
+  if (time !== now) {
+    now = time;
+    nowText = new Date(time).toISOString();
+  }
+  return nowText;
 }

@@ -9,16 +9,37 @@ import { MachineryError, NotSupportedError } from './errors.ts';
 import type { Lock } from './lock.ts';
 import { consoleLogger, type Logger } from './logger.ts';
 import { type Check, checkOptions, fn, integer, invalidOption, object, optional, show, string } from './options.ts';
-import { backoffChecks, etaAfter } from './retry.ts';
-import { declaredTask, type HandlerOptions, type PlainTask, plainTask, type RegisteredTask, Registry } from './registry.ts';
+import {
+  declaredTask,
+  type HandlerOptions,
+  type PlainTask,
+  plainTask,
+  type RegisteredTask,
+  Registry,
+} from './registry.ts';
 import { ResultWaiter } from './result-waiter.ts';
-import { type Sendable, Sender } from './sender.ts';
+import { backoffChecks, etaAfter } from './retry.ts';
+import { type PrePublishHandler, type Sendable, Sender } from './sender.ts';
 import type { Signature } from './signature.ts';
 import { StateWriter } from './state-writer.ts';
-import { type ArgsOut, type ArgsSpec, type CompleteSignature, decodeResults, delayOf, type PlainSignature, type Result, type Returned, type ReturnsSpec, type SignatureOptions, type TaskDefinition, type TaskSignature, withOptions } from './task.ts';
+import {
+  type ArgsOut,
+  type ArgsSpec,
+  type CompleteSignature,
+  decodeResults,
+  delayOf,
+  type PlainSignature,
+  type Result,
+  type Returned,
+  type ReturnsSpec,
+  type SignatureOptions,
+  type TaskDefinition,
+  type TaskSignature,
+  withOptions,
+} from './task.ts';
 import type { TaskContext } from './task-context.ts';
 import type { TaskState } from './task-state.ts';
-import type { Telemetry } from './telemetry.ts';
+import { SafeTelemetry, type Telemetry } from './telemetry.ts';
 import { checkSignature } from './validation.ts';
 import { fromWireValue } from './wire/argument-types.ts';
 import { decodeSignature } from './wire/signature-codec.ts';
@@ -37,7 +58,7 @@ export interface ServerOptions {
   readonly logger?: Logger;
   readonly telemetry?: Telemetry;
   /** Called with every signature before it is published, callbacks and retries too: answer another one to send that instead. */
-  readonly prePublishHandler?: (signature: Signature) => Signature | undefined | void;
+  readonly prePublishHandler?: PrePublishHandler;
 }
 
 /** Options of one `send`. */
@@ -45,9 +66,6 @@ export interface SendOptions<R = unknown> extends SignatureOptions<R> {
   /** Do not send any more when this has fired: `ERR_MACHINERY_ABORTED`. What is published stays published. */
   readonly signal?: AbortSignal;
 }
-
-/** What `get` gives for a signature of undeclared types: the value, an array of several, or undefined. */
-export type Untyped = unknown;
 
 const isSignal: Check = (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal');
 
@@ -58,7 +76,7 @@ export class Server implements AsyncDisposable {
   readonly defaultQueue: string;
   readonly logger: Logger;
   /** @internal */
-  readonly telemetry: Telemetry;
+  readonly telemetry: SafeTelemetry;
   /** @internal */
   readonly registry: Registry = new Registry();
   /** @internal */
@@ -77,7 +95,13 @@ export class Server implements AsyncDisposable {
       lock: optional(object),
       defaultQueue: optional(string),
       resultsExpireInSeconds: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
-      logger: optional((value) => (['debug', 'info', 'warn', 'error'].every((level) => fn((value as Record<string, unknown> | null)?.[level]) === undefined) ? undefined : 'an object with debug, info, warn and error')),
+      logger: optional((value) =>
+        ['debug', 'info', 'warn', 'error'].every(
+          (level) => fn((value as Record<string, unknown> | null)?.[level]) === undefined,
+        )
+          ? undefined
+          : 'an object with debug, info, warn and error',
+      ),
       telemetry: optional(object),
       prePublishHandler: optional(fn),
     });
@@ -89,7 +113,7 @@ export class Server implements AsyncDisposable {
     this.lock = options.lock;
     this.defaultQueue = options.defaultQueue ?? 'machinery_tasks';
     this.logger = options.logger ?? consoleLogger;
-    this.telemetry = options.telemetry ?? {};
+    this.telemetry = new SafeTelemetry(options.telemetry ?? {}, this.logger);
     this.broker.attach?.({ defaultQueue: this.defaultQueue, logger: this.logger });
     this.backend.attach?.({ logger: this.logger });
     this.states = new StateWriter(this.backend, this.logger);
@@ -113,13 +137,20 @@ export class Server implements AsyncDisposable {
     handler: (context: TaskContext, ...args: ArgsOut<S>) => Returned<R> | Promise<Returned<R>>,
     options: HandlerOptions = {},
   ): void {
-    if (fn(task) !== undefined || fn(task.partial) !== undefined) throw invalidOption(`handle: expected a task made by defineTask, got ${show(task)}; registerTask takes a name and a function`);
-    if (fn(handler) !== undefined) throw invalidOption(`handle('${task.name}'): expected a function, got ${show(handler)}`);
+    if (fn(task) !== undefined || fn(task.partial) !== undefined)
+      throw invalidOption(
+        `handle: expected a task made by defineTask, got ${show(task)}; registerTask takes a name and a function`,
+      );
+    if (fn(handler) !== undefined)
+      throw invalidOption(`handle('${task.name}'): expected a function, got ${show(handler)}`);
     checkOptions(`handle('${task.name}')`, options, {
-      backoff: optional((value) => (typeof value === 'function' || object(value) === undefined ? undefined : 'a backoff or a function')),
+      backoff: optional((value) =>
+        typeof value === 'function' || object(value) === undefined ? undefined : 'a backoff or a function',
+      ),
       timeoutMs: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
     });
-    if (typeof options.backoff === 'object') checkOptions(`\`backoff\` of handle('${task.name}')`, options.backoff, backoffChecks);
+    if (typeof options.backoff === 'object')
+      checkOptions(`\`backoff\` of handle('${task.name}')`, options.backoff, backoffChecks);
     this.registry.add(declaredTask(task as unknown as TaskDefinition, handler as never, options));
   }
 
@@ -133,7 +164,8 @@ export class Server implements AsyncDisposable {
 
   /** Registers several plain functions, by name. */
   registerTasks(tasks: Readonly<Record<string, PlainTask>>): void {
-    if (object(tasks) !== undefined) throw invalidOption(`registerTasks: expected an object of functions, got ${show(tasks)}`);
+    if (object(tasks) !== undefined)
+      throw invalidOption(`registerTasks: expected an object of functions, got ${show(tasks)}`);
     for (const [name, task] of Object.entries(tasks)) this.registerTask(name, task);
   }
 
@@ -148,7 +180,11 @@ export class Server implements AsyncDisposable {
   /** @throws MachineryError ERR_MACHINERY_TASK_NOT_REGISTERED. */
   getRegisteredTask(name: string): RegisteredTask {
     const task = this.registry.get(name);
-    if (task === undefined) throw new MachineryError('ERR_MACHINERY_TASK_NOT_REGISTERED', `Task ${name} is not registered; registered are: ${this.registry.names().join(', ') || 'none'}`);
+    if (task === undefined)
+      throw new MachineryError(
+        'ERR_MACHINERY_TASK_NOT_REGISTERED',
+        `Task ${name} is not registered; registered are: ${this.registry.names().join(', ') || 'none'}`,
+      );
     return task;
   }
 
@@ -159,8 +195,11 @@ export class Server implements AsyncDisposable {
    * cannot keep), ERR_MACHINERY_ABORTED, ERR_MACHINERY_CLOSED, or what the adapter says: then nothing was published.
    * ERR_MACHINERY_PUBLISH_UNKNOWN: it may have been published.
    */
-  send<R extends ReturnsSpec>(signature: CompleteSignature<R>, options?: SendOptions<R>): Promise<AsyncResult<Result<R>>>;
-  send(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult<Untyped>>;
+  send<R extends ReturnsSpec>(
+    signature: CompleteSignature<R>,
+    options?: SendOptions<R>,
+  ): Promise<AsyncResult<Result<R>>>;
+  send(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult>;
   async send(signature: Signature, options?: SendOptions): Promise<AsyncResult<unknown>> {
     this.#refuseWhenClosed();
     const returns = (signature as Partial<TaskSignature>)?.definition;
@@ -168,35 +207,47 @@ export class Server implements AsyncDisposable {
     const outcome = await this.sender.send(sendable);
     if (outcome.status === 'stored') return this.#resultOf(sendable.uuid, returns, true);
     if (outcome.status === 'failed') throw outcome.error;
-    throw new MachineryError('ERR_MACHINERY_PUBLISH_UNKNOWN', `Task ${sendable.name} (${sendable.uuid}) may or may not have been published: ${outcome.error.message}`, { cause: outcome.error });
+    throw new MachineryError(
+      'ERR_MACHINERY_PUBLISH_UNKNOWN',
+      `Task ${sendable.name} (${sendable.uuid}) may or may not have been published: ${outcome.error.message}`,
+      { cause: outcome.error },
+    );
   }
 
   /** Go's name of `send` for one task. */
-  sendTask<R extends ReturnsSpec>(signature: CompleteSignature<R>, options?: SendOptions<R>): Promise<AsyncResult<Result<R>>>;
-  sendTask(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult<Untyped>>;
+  sendTask<R extends ReturnsSpec>(
+    signature: CompleteSignature<R>,
+    options?: SendOptions<R>,
+  ): Promise<AsyncResult<Result<R>>>;
+  sendTask(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult>;
   sendTask(signature: Signature, options?: SendOptions): Promise<AsyncResult<unknown>> {
     return this.send(signature as PlainSignature, options);
   }
 
   /** The result of a task that was sent before, here or in another process. */
   result<S extends ArgsSpec, R extends ReturnsSpec>(uuid: string, task: TaskDefinition<S, R>): AsyncResult<Result<R>>;
-  result(uuid: string): AsyncResult<Untyped>;
+  result(uuid: string): AsyncResult;
   result(uuid: string, task?: TaskDefinition): AsyncResult<unknown> {
     if (string(uuid) !== undefined) throw invalidOption(`result: expected a UUID, got ${show(uuid)}`);
     return this.#resultOf(uuid, task, false);
   }
 
   /** Messages that wait in a queue, in order, without taking them. What is not a signature is left out. */
-  async pendingTasks(queue: string = this.defaultQueue, options: { readonly limit?: number } = {}): Promise<Signature[]> {
+  async pendingTasks(
+    queue: string = this.defaultQueue,
+    options: { readonly limit?: number } = {},
+  ): Promise<Signature[]> {
     checkOptions('pendingTasks', options, { limit: optional(integer({ min: 1 })) });
-    if (this.broker.pendingMessages === undefined) throw new NotSupportedError(this.broker.name, 'listing pending tasks');
+    if (this.broker.pendingMessages === undefined)
+      throw new NotSupportedError(this.broker.name, 'listing pending tasks');
     return decodeAll(await this.broker.pendingMessages(queue, options.limit ?? 1_000));
   }
 
   /** Messages that wait for their ETA, soonest first, without taking them. */
   async delayedTasks(options: { readonly limit?: number } = {}): Promise<Signature[]> {
     checkOptions('delayedTasks', options, { limit: optional(integer({ min: 1 })) });
-    if (this.broker.delayedMessages === undefined) throw new NotSupportedError(this.broker.name, 'listing delayed tasks');
+    if (this.broker.delayedMessages === undefined)
+      throw new NotSupportedError(this.broker.name, 'listing delayed tasks');
     return decodeAll(await this.broker.delayedMessages(options.limit ?? 1_000));
   }
 
@@ -238,8 +289,12 @@ export class Server implements AsyncDisposable {
     let wanted = signature;
     if (options !== undefined) {
       const { signal, ...rest } = options;
-      if (signal !== undefined && isSignal(signal) !== undefined) throw invalidOption(`send: expected \`signal\` to be an AbortSignal, got ${show(signal)}`);
-      if (signal?.aborted) throw new MachineryError('ERR_MACHINERY_ABORTED', `Sending task ${signature.name} was aborted`, { cause: signal.reason });
+      if (signal !== undefined && isSignal(signal) !== undefined)
+        throw invalidOption(`send: expected \`signal\` to be an AbortSignal, got ${show(signal)}`);
+      if (signal?.aborted)
+        throw new MachineryError('ERR_MACHINERY_ABORTED', `Sending task ${signature.name} was aborted`, {
+          cause: signal.reason,
+        });
       wanted = withOptions(signature, rest);
     }
     const checked = checkSignature(wanted);
@@ -247,8 +302,15 @@ export class Server implements AsyncDisposable {
     return this.sender.complete(delayMs === undefined ? checked : { ...checked, eta: etaAfter(delayMs) });
   }
 
-  #resultOf(uuid: string, definition: { readonly returns: ReturnsSpec } | undefined, sentHere: boolean): AsyncResult<unknown> {
-    const decode = definition === undefined ? decodeUntyped : ({ results = [] }: TaskState) => decodeResults(definition.returns, results);
+  #resultOf(
+    uuid: string,
+    definition: { readonly returns: ReturnsSpec } | undefined,
+    sentHere: boolean,
+  ): AsyncResult<unknown> {
+    const decode =
+      definition === undefined
+        ? decodeUntyped
+        : ({ results = [] }: TaskState) => decodeResults(definition.returns, results);
     return new AsyncResult(uuid, this.#results, decode, sentHere);
   }
 

@@ -54,7 +54,10 @@ export class StateWriter {
       const write = task.currentState();
       if (write === undefined) continue;
       // Best effort: the final state is what is waited for and tried again.
-      const failed = (error: unknown) => this.#logger.debug(`State ${write.state.state} of task ${write.state.taskUuid} was not written: ${errorText(error)}`);
+      const failed = (error: unknown) =>
+        this.#logger.debug(
+          `State ${write.state.state} of task ${write.state.taskUuid} was not written: ${errorText(error)}`,
+        );
       this.#batcher.add(write).then((outcome) => outcome.status !== 'stored' && failed(outcome.error), failed);
     }
   }

@@ -2,7 +2,7 @@
 // gets only its arguments, and what a task leaves behind (a rejected promise) can be told apart by it.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { MachineryError } from './errors.ts';
+import type { MachineryError } from './errors.ts';
 import type { Logger } from './logger.ts';
 import type { Signature } from './signature.ts';
 
@@ -77,12 +77,13 @@ let guards = 0;
  * While a worker runs, what a task leaves rejected or throws from a timer is that task's failure and not the end of the
  * process. What does not come from a task goes the way it would go without this. Answers the function that ends it.
  */
-export function guardProcess(logger: Logger): () => void {
+export function guardProcess(): () => void {
   const onRejection = (reason: unknown) => {
-    if (!blame(reason, logger, 'left a promise rejected') && guards >= process.listenerCount('unhandledRejection')) throw reason;
+    if (!blame(reason, 'left a promise rejected') && guards >= process.listenerCount('unhandledRejection'))
+      throw reason;
   };
   const onException = (error: unknown) => {
-    if (blame(error, logger, 'threw outside of its call')) return;
+    if (blame(error, 'threw outside of its call')) return;
     // Nobody else listens: let the process end as it would have.
     if (guards >= process.listenerCount('uncaughtException')) {
       process.removeAllListeners('uncaughtException');
@@ -103,7 +104,7 @@ export function guardProcess(logger: Logger): () => void {
 
 const blamed = new WeakSet<object>();
 
-function blame(reason: unknown, logger: Logger, what: string): boolean {
+function blame(reason: unknown, what: string): boolean {
   const attempt = running.getStore();
   if (attempt === undefined) return false;
   // Several workers in one process guard it: one of them is enough.

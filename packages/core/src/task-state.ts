@@ -65,6 +65,8 @@ export function mergeState(stored: TaskState | undefined, incoming: TaskState): 
   return {
     ...incoming,
     taskName: incoming.taskName || stored.taskName,
-    ...((incoming.createdAt ?? stored.createdAt) !== undefined && { createdAt: incoming.createdAt ?? stored.createdAt }),
+    ...((incoming.createdAt ?? stored.createdAt) !== undefined && {
+      createdAt: incoming.createdAt ?? stored.createdAt,
+    }),
   } as TaskState;
 }

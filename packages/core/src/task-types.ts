@@ -40,7 +40,10 @@ function safeInteger<W extends WireType>(wire: W): Type<W, number> {
     decode(value) {
       const decoded = fromWireValue(wire, value);
       if (typeof decoded === 'bigint') {
-        throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `${decoded} is beyond what a JavaScript number holds exactly: declare bigInt64 or bigUint64 in place of ${wire}`);
+        throw new MachineryError(
+          'ERR_MACHINERY_INVALID_ARGUMENT',
+          `${decoded} is beyond what a JavaScript number holds exactly: declare bigInt64 or bigUint64 in place of ${wire}`,
+        );
       }
       return decoded as number;
     },
@@ -48,7 +51,11 @@ function safeInteger<W extends WireType>(wire: W): Type<W, number> {
 }
 
 function bigInteger<W extends WireType>(wire: W): Type<W, bigint | number, bigint> {
-  return { wire, encode: (value) => toWireValue(wire, value), decode: (value) => BigInt(fromWireValue(wire, value) as number | bigint) };
+  return {
+    wire,
+    encode: (value) => toWireValue(wire, value),
+    decode: (value) => BigInt(fromWireValue(wire, value) as number | bigint),
+  };
 }
 
 export const bool: Type<'bool', boolean> = plain('bool');
@@ -85,8 +92,15 @@ export function slice<W extends ElementWire, In, Out>(element: Type<W, In, Out>)
   return {
     wire,
     encode(values) {
-      if (!Array.isArray(values)) throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Expected an array for ${wire}, got ${show(values)}`);
-      return toWireValue(wire, values.map((value) => element.encode(value)));
+      if (!Array.isArray(values))
+        throw new MachineryError(
+          'ERR_MACHINERY_INVALID_ARGUMENT',
+          `Expected an array for ${wire}, got ${show(values)}`,
+        );
+      return toWireValue(
+        wire,
+        values.map((value) => element.encode(value)),
+      );
     },
     decode: (value) => Array.from(fromWireValue(wire, value) as ArrayLike<unknown>, (item) => element.decode(item)),
   };
@@ -97,7 +111,9 @@ export function slice<W extends ElementWire, In, Out>(element: Type<W, In, Out>)
  * valibot, arktype …), values are checked when they are sent, and checked and transformed when they are received; the
  * schema must be synchronous.
  */
-export function json<S extends StandardSchemaV1>(schema: S): Type<'string', StandardSchemaV1.InferInput<S>, StandardSchemaV1.InferOutput<S>>;
+export function json<S extends StandardSchemaV1>(
+  schema: S,
+): Type<'string', StandardSchemaV1.InferInput<S>, StandardSchemaV1.InferOutput<S>>;
 export function json<T = unknown>(): Type<'string', T>;
 export function json(schema?: StandardSchemaV1): Type<'string', unknown> {
   return {
@@ -105,7 +121,8 @@ export function json(schema?: StandardSchemaV1): Type<'string', unknown> {
     encode(value) {
       if (schema !== undefined) validate(schema, value);
       const text = stringify(value);
-      if (text === undefined) throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `${show(value)} has no JSON form`);
+      if (text === undefined)
+        throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `${show(value)} has no JSON form`);
       return text;
     },
     decode(value) {
@@ -131,11 +148,15 @@ function stringify(value: unknown): string | undefined {
 
 function validate(schema: StandardSchemaV1, value: unknown): unknown {
   const result = schema['~standard'].validate(value);
-  if (result instanceof Promise) throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', 'json(schema) needs a schema that checks synchronously');
+  if (result instanceof Promise)
+    throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', 'json(schema) needs a schema that checks synchronously');
   if (result.issues === undefined) return result.value;
   const issues = result.issues.map(({ message, path }) => {
     const at = path?.map((part) => String(typeof part === 'object' ? part.key : part)).join('.');
     return at ? `${at}: ${message}` : message;
   });
-  throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `${show(value)} does not match its schema: ${issues.join('; ')}`);
+  throw new MachineryError(
+    'ERR_MACHINERY_INVALID_ARGUMENT',
+    `${show(value)} does not match its schema: ${issues.join('; ')}`,
+  );
 }

@@ -3,7 +3,18 @@
 
 import { MachineryError } from './errors.ts';
 import { header } from './headers.ts';
-import { boolean, checkOptions, fn, integer, invalidOption, number, object, optional, show, string as text } from './options.ts';
+import {
+  boolean,
+  checkOptions,
+  fn,
+  integer,
+  invalidOption,
+  number,
+  object,
+  optional,
+  show,
+  string as text,
+} from './options.ts';
 import { type Backoff, backoffChecks } from './retry.ts';
 import type { Arg, Signature } from './signature.ts';
 import type { TaskResult } from './task-state.ts';
@@ -19,13 +30,36 @@ type InOf<T> = T extends Type<WireType, infer In, infer _> ? In : never;
 type OutOf<T> = T extends Type<WireType, infer _, infer Out> ? Out : never;
 
 /** The arguments that a caller gives. */
-export type ArgsIn<S> = S extends Rest<infer T> ? InOf<T>[] : S extends readonly [infer H, ...infer R] ? (H extends Rest<infer T> ? InOf<T>[] : [InOf<H>, ...ArgsIn<R>]) : [];
+export type ArgsIn<S> =
+  S extends Rest<infer T>
+    ? InOf<T>[]
+    : S extends readonly [infer H, ...infer R]
+      ? H extends Rest<infer T>
+        ? InOf<T>[]
+        : [InOf<H>, ...ArgsIn<R>]
+      : [];
 /** The arguments that a handler gets. */
-export type ArgsOut<S> = S extends Rest<infer T> ? OutOf<T>[] : S extends readonly [infer H, ...infer R] ? (H extends Rest<infer T> ? OutOf<T>[] : [OutOf<H>, ...ArgsOut<R>]) : [];
+export type ArgsOut<S> =
+  S extends Rest<infer T>
+    ? OutOf<T>[]
+    : S extends readonly [infer H, ...infer R]
+      ? H extends Rest<infer T>
+        ? OutOf<T>[]
+        : [OutOf<H>, ...ArgsOut<R>]
+      : [];
 /** What a handler returns. */
-export type Returned<R> = R extends AnyType ? InOf<R> : R extends readonly AnyType[] ? { -readonly [K in keyof R]: InOf<R[K]> } : void;
+export type Returned<R> = R extends AnyType
+  ? InOf<R>
+  : R extends readonly AnyType[]
+    ? { -readonly [K in keyof R]: InOf<R[K]> }
+    : // biome-ignore lint/suspicious/noConfusingVoidType: the return type of a handler without results
+      void;
 /** What `get` gives. */
-export type Result<R> = R extends AnyType ? OutOf<R> : R extends readonly AnyType[] ? { -readonly [K in keyof R]: OutOf<R[K]> } : undefined;
+export type Result<R> = R extends AnyType
+  ? OutOf<R>
+  : R extends readonly AnyType[]
+    ? { -readonly [K in keyof R]: OutOf<R[K]> }
+    : undefined;
 
 /** One value that passes from a task to its callback, as the compiler compares them: the wire type and the value's own. */
 export interface Slot<Wire = unknown, Value = unknown> {
@@ -35,13 +69,36 @@ export interface Slot<Wire = unknown, Value = unknown> {
 type Taken<T> = T extends Type<infer W, infer In, infer _> ? Slot<W, In> : never;
 type Given<T> = T extends Type<infer W, infer _, infer Out> ? Slot<W, Out> : never;
 /** The values that a task hands to its callbacks. */
-export type Gives<R> = R extends AnyType ? [Given<R>] : R extends readonly AnyType[] ? { -readonly [K in keyof R]: Given<R[K]> } : [];
+export type Gives<R> = R extends AnyType
+  ? [Given<R>]
+  : R extends readonly AnyType[]
+    ? { -readonly [K in keyof R]: Given<R[K]> }
+    : [];
 /** The values that a task takes. */
-export type Takes<S> = S extends Rest<infer T> ? Taken<T>[] : S extends readonly [infer H, ...infer R] ? (H extends Rest<infer T> ? Taken<T>[] : [Taken<H>, ...Takes<R>]) : [];
+export type Takes<S> =
+  S extends Rest<infer T>
+    ? Taken<T>[]
+    : S extends readonly [infer H, ...infer R]
+      ? H extends Rest<infer T>
+        ? Taken<T>[]
+        : [Taken<H>, ...Takes<R>]
+      : [];
 /** What a task still takes after `Given` arguments. */
-export type TakesAfter<S, Given extends readonly unknown[]> = Given extends readonly [unknown, ...infer More] ? (S extends Rest ? Takes<S> : S extends readonly [infer H, ...infer R] ? (H extends Rest ? Takes<S> : TakesAfter<R, More>) : []) : Takes<S>;
+export type TakesAfter<S, Given extends readonly unknown[]> = Given extends readonly [unknown, ...infer More]
+  ? S extends Rest
+    ? Takes<S>
+    : S extends readonly [infer H, ...infer R]
+      ? H extends Rest
+        ? Takes<S>
+        : TakesAfter<R, More>
+      : []
+  : Takes<S>;
 /** Any beginning of a list of arguments. */
-type Prefix<A extends readonly unknown[]> = A extends readonly [infer H, ...infer R] ? [] | [H, ...Prefix<R>] : number extends A['length'] ? A : [];
+type Prefix<A extends readonly unknown[]> = A extends readonly [infer H, ...infer R]
+  ? [] | [H, ...Prefix<R>]
+  : number extends A['length']
+    ? A
+    : [];
 
 /** What a task definition may set for all its signatures, and `with` or `send` for one. */
 export interface TaskDefaults {
@@ -60,7 +117,8 @@ export interface TaskDefaults {
 }
 
 /** A signature whose arguments and results the compiler knows. */
-export interface TaskSignature<R extends ReturnsSpec = ReturnsSpec, Accepts extends readonly Slot[] = readonly Slot[]> extends Signature {
+export interface TaskSignature<R extends ReturnsSpec = ReturnsSpec, Accepts extends readonly Slot[] = readonly Slot[]>
+  extends Signature {
   /** A copy with other options. Headers are merged, everything else is replaced. */
   with(options: SignatureOptions<R>): TaskSignature<R, Accepts>;
   /** How its results are declared. */
@@ -83,7 +141,10 @@ export interface SignatureOptions<R = unknown> extends TaskDefaults {
   /** Go: the results are not appended to the arguments of the success callbacks. */
   readonly immutable?: boolean;
   /** Sent after success; each takes the results as its last arguments, unless `immutable`. */
-  readonly onSuccess?: readonly (TaskSignature<ReturnsSpec, R extends ReturnsSpec ? Gives<R> : readonly Slot[]> | PlainSignature)[];
+  readonly onSuccess?: readonly (
+    | TaskSignature<ReturnsSpec, R extends ReturnsSpec ? Gives<R> : readonly Slot[]>
+    | PlainSignature
+  )[];
   /** Sent after the last failure; each takes the error's text as its first argument. */
   readonly onError?: readonly Signature[];
   /** SQS FIFO queues: the message group. */
@@ -117,7 +178,11 @@ const defaultsChecks = {
 
 const optionsChecks = {
   ...defaultsChecks,
-  eta: optional((value) => (typeof value === 'string' || (value instanceof Date && !Number.isNaN(value.getTime())) ? undefined : 'a valid Date or RFC 3339 text')),
+  eta: optional((value) =>
+    typeof value === 'string' || (value instanceof Date && !Number.isNaN(value.getTime()))
+      ? undefined
+      : 'a valid Date or RFC 3339 text',
+  ),
   delayMs: optional(number({ min: 0 })),
   headers: optional(object),
   uuid: optional(text),
@@ -137,12 +202,21 @@ export function delayOf(signature: Signature): number | undefined {
 }
 
 class BuiltSignature {
-  declare readonly name: string;
+  readonly name: string;
+  readonly args: readonly Arg[];
   readonly definition: { readonly returns: ReturnsSpec };
 
-  constructor(fields: Signature, definition: { readonly returns: ReturnsSpec }) {
-    Object.assign(this, fields);
+  /** `more`: whatever else the signature has; most have nothing. */
+  constructor(
+    name: string,
+    args: readonly Arg[],
+    definition: { readonly returns: ReturnsSpec },
+    more?: Omit<Signature, 'name' | 'args'>,
+  ) {
+    this.name = name;
+    this.args = args;
     this.definition = definition;
+    if (more !== undefined) Object.assign(this, more);
   }
 
   with(options: SignatureOptions): TaskSignature {
@@ -168,14 +242,20 @@ export function withOptions<T extends Signature>(signature: T, options: Signatur
     ...(retries !== undefined && { retryCount: retries }),
     ...mergedHeaders(signature, options),
   } as Signature;
-  const copy = definition === undefined ? changed : (new BuiltSignature(changed, definition) as unknown as Signature);
-  if (eta !== undefined && delayMs !== undefined) throw invalidOption(`Options of task ${signature.name}: give either \`eta\` or \`delayMs\`, not both`);
+  const { name, args = [], ...more } = changed;
+  const copy =
+    definition === undefined ? changed : (new BuiltSignature(name, args, definition, more) as unknown as Signature);
+  if (eta !== undefined && delayMs !== undefined)
+    throw invalidOption(`Options of task ${signature.name}: give either \`eta\` or \`delayMs\`, not both`);
   const delay = delayMs ?? (eta === undefined ? delays.get(signature) : undefined);
   if (delay !== undefined) delays.set(copy, delay);
   return copy as T;
 }
 
-function mergedHeaders(signature: Signature, { headers, timeoutMs, backoff }: SignatureOptions): { headers?: Record<string, unknown> } {
+function mergedHeaders(
+  signature: Signature,
+  { headers, timeoutMs, backoff }: SignatureOptions,
+): { headers?: Record<string, unknown> } {
   if (headers === undefined && timeoutMs === undefined && backoff === undefined) return {};
   if (backoff !== undefined) checkOptions('`backoff`', backoff, backoffChecks);
   return {
@@ -202,22 +282,34 @@ export function defineTask<const S extends ArgsSpec = [], const R extends Return
   declaration: { readonly args?: S; readonly returns?: R } & TaskDefaults = {},
 ): TaskDefinition<S, R> {
   if (text(name) !== undefined) throw invalidOption(`Expected a task's name to be ${text(name)}, got ${show(name)}`);
-  checkOptions(`defineTask('${name}')`, declaration, { ...defaultsChecks, args: optional(isArgsSpec), returns: optional(isReturnsSpec) });
+  checkOptions(`defineTask('${name}')`, declaration, {
+    ...defaultsChecks,
+    args: optional(isArgsSpec),
+    returns: optional(isReturnsSpec),
+  });
   const { args = [] as unknown as S, returns, ...defaults } = declaration;
   const definition = { returns };
-  const base = withOptions({ name }, defaults);
+  const { name: _, ...base } = withOptions<Signature>({ name }, defaults);
+  const more = Object.keys(base).length === 0 ? undefined : base;
   const build = (values: readonly unknown[], complete: boolean) =>
-    new BuiltSignature({ ...base, args: encodeArgs(name, args, values, complete) }, definition);
+    new BuiltSignature(name, encodeArgs(name, args, values, complete), definition, more);
   const task = (...values: unknown[]) => build(values, true);
   Object.defineProperty(task, 'name', { value: name });
-  return Object.assign(task, { args, returns, partial: (...values: unknown[]) => build(values, false) }) as unknown as TaskDefinition<S, R>;
+  return Object.assign(task, {
+    args,
+    returns,
+    partial: (...values: unknown[]) => build(values, false),
+  }) as unknown as TaskDefinition<S, R>;
 }
 
 /** The arguments of a delivered signature, as the handler of a declared task gets them. */
 export function decodeArgs(spec: ArgsSpec, args: readonly Arg[]): unknown[] {
   const { fixed, rest } = positions(spec);
   if (args.length < fixed.length || (rest === undefined && args.length > fixed.length)) {
-    throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `expected ${rest ? 'at least ' : ''}${fixed.length} argument(s), got ${args.length}`);
+    throw new MachineryError(
+      'ERR_MACHINERY_INVALID_ARGUMENT',
+      `expected ${rest ? 'at least ' : ''}${fixed.length} argument(s), got ${args.length}`,
+    );
   }
   return args.map((arg, i) => decodeArg(fixed[i] ?? (rest as AnyType), arg));
 }
@@ -226,7 +318,11 @@ export function decodeArgs(spec: ArgsSpec, args: readonly Arg[]): unknown[] {
 export function decodeResults(returns: ReturnsSpec, results: readonly TaskResult[]): unknown {
   if (returns === undefined) return undefined;
   const types = [returns].flat() as readonly AnyType[];
-  if (types.length !== results.length) throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `expected ${types.length} result(s), got ${results.length}`);
+  if (types.length !== results.length)
+    throw new MachineryError(
+      'ERR_MACHINERY_INVALID_ARGUMENT',
+      `expected ${types.length} result(s), got ${results.length}`,
+    );
   const values = types.map((type, i) => decodeArg(type, results[i] as TaskResult));
   return Array.isArray(returns) ? values : values[0];
 }
@@ -234,9 +330,13 @@ export function decodeResults(returns: ReturnsSpec, results: readonly TaskResult
 /** What a handler returned, as stored results. */
 export function encodeResults(returns: ReturnsSpec, returned: unknown): TaskResult[] {
   if (returns === undefined) return [];
-  if (!Array.isArray(returns)) return [{ type: (returns as AnyType).wire, value: (returns as AnyType).encode(returned) }];
+  if (!Array.isArray(returns))
+    return [{ type: (returns as AnyType).wire, value: (returns as AnyType).encode(returned) }];
   if (!Array.isArray(returned) || returned.length !== returns.length) {
-    throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `expected the task to return an array of ${returns.length} results, got ${show(returned)}`);
+    throw new MachineryError(
+      'ERR_MACHINERY_INVALID_ARGUMENT',
+      `expected the task to return an array of ${returns.length} results, got ${show(returned)}`,
+    );
   }
   return returns.map((type: AnyType, i) => ({ type: type.wire, value: type.encode(returned[i]) }));
 }
@@ -244,14 +344,21 @@ export function encodeResults(returns: ReturnsSpec, returned: unknown): TaskResu
 function encodeArgs(name: string, spec: ArgsSpec, values: readonly unknown[], complete: boolean): Arg[] {
   const { fixed, rest } = positions(spec);
   if ((complete && values.length < fixed.length) || (rest === undefined && values.length > fixed.length)) {
-    throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Task ${name} takes ${rest ? 'at least ' : ''}${fixed.length} argument(s), got ${values.length}`);
+    throw new MachineryError(
+      'ERR_MACHINERY_INVALID_ARGUMENT',
+      `Task ${name} takes ${rest ? 'at least ' : ''}${fixed.length} argument(s), got ${values.length}`,
+    );
   }
   return values.map((value, i) => {
     const type = fixed[i] ?? (rest as AnyType);
     try {
       return { type: type.wire, value: type.encode(value) };
     } catch (cause) {
-      throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Argument ${i + 1} of task ${name}: ${(cause as Error).message}`, { cause });
+      throw new MachineryError(
+        'ERR_MACHINERY_INVALID_ARGUMENT',
+        `Argument ${i + 1} of task ${name}: ${(cause as Error).message}`,
+        { cause },
+      );
     }
   });
 }
@@ -260,7 +367,10 @@ function encodeArgs(name: string, spec: ArgsSpec, values: readonly unknown[], co
 function decodeArg(type: AnyType, { type: sent, value }: { readonly type: string; readonly value: unknown }): unknown {
   if (sent === type.wire || family(sent) === family(type.wire)) return type.decode(value);
   fromWireValue(sent, value); // Go: first what is wrong with the argument itself
-  throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `${show(value)} was sent as ${sent}, the task takes ${type.wire}`);
+  throw new MachineryError(
+    'ERR_MACHINERY_INVALID_ARGUMENT',
+    `${show(value)} was sent as ${sent}, the task takes ${type.wire}`,
+  );
 }
 
 function family(wire: string): string {
@@ -276,11 +386,14 @@ function positions(spec: ArgsSpec): { fixed: readonly AnyType[]; rest: AnyType |
   return { fixed: spec as readonly AnyType[], rest: undefined };
 }
 
-const isType = (value: unknown): value is AnyType => object(value) === undefined && isWireType((value as AnyType).wire) && fn((value as AnyType).encode) === undefined;
+const isType = (value: unknown): value is AnyType =>
+  object(value) === undefined && isWireType((value as AnyType).wire) && fn((value as AnyType).encode) === undefined;
 const isRest = (value: unknown): boolean => object(value) === undefined && isType((value as Rest).rest);
 
 function isArgsSpec(value: unknown): string | undefined {
-  const ok = isRest(value) || (Array.isArray(value) && value.every((v, i) => isType(v) || (i === value.length - 1 && isRest(v))));
+  const ok =
+    isRest(value) ||
+    (Array.isArray(value) && value.every((v, i) => isType(v) || (i === value.length - 1 && isRest(v))));
   return ok ? undefined : 'rest(type) or an array of types of which only the last may be rest(type)';
 }
 

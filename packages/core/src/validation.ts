@@ -15,7 +15,11 @@ const count = integer({ min: 0 });
 const fields: Record<Exclude<keyof Signature, 'name'>, Check> = {
   uuid: optional(anyString),
   routingKey: optional(anyString),
-  eta: optional((value) => (typeof value === 'string' || (value instanceof Date && !Number.isNaN(value.getTime())) ? undefined : 'a valid Date or RFC 3339 text')),
+  eta: optional((value) =>
+    typeof value === 'string' || (value instanceof Date && !Number.isNaN(value.getTime()))
+      ? undefined
+      : 'a valid Date or RFC 3339 text',
+  ),
   groupUuid: optional(anyString),
   groupTaskCount: optional(count),
   args: optional(array),
@@ -43,26 +47,44 @@ export function checkSignature(signature: Signature): Signature {
 }
 
 function check(signature: Signature, path: string, depth: number): Signature {
-  if (depth > maxCallbackDepth) throw wrong('ERR_MACHINERY_CALLBACKS_TOO_DEEP', `Callbacks nest deeper than ${maxCallbackDepth}, or in a circle`);
+  if (depth > maxCallbackDepth)
+    throw wrong('ERR_MACHINERY_CALLBACKS_TOO_DEEP', `Callbacks nest deeper than ${maxCallbackDepth}, or in a circle`);
   if (object(signature) !== undefined) {
     const hint = typeof signature === 'function' ? ': call the task to get one' : '';
-    throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Expected ${path || 'a signature'} to be a signature, got ${show(signature)}${hint}`);
+    throw wrong(
+      'ERR_MACHINERY_INVALID_SIGNATURE',
+      `Expected ${path || 'a signature'} to be a signature, got ${show(signature)}${hint}`,
+    );
   }
   const at = path === '' ? '' : `${path}.`;
-  if (string(signature.name) !== undefined) throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Expected \`${at}name\` to be ${string(signature.name)}, got ${show(signature.name)}`);
+  if (string(signature.name) !== undefined)
+    throw wrong(
+      'ERR_MACHINERY_INVALID_SIGNATURE',
+      `Expected \`${at}name\` to be ${string(signature.name)}, got ${show(signature.name)}`,
+    );
   for (const [field, fieldCheck] of fieldChecks) {
     const expected = signature[field] === undefined ? undefined : fieldCheck(signature[field]);
-    if (expected !== undefined) throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Task ${signature.name}: expected \`${at}${field}\` to be ${expected}, got ${show(signature[field])}`);
+    if (expected !== undefined)
+      throw wrong(
+        'ERR_MACHINERY_INVALID_SIGNATURE',
+        `Task ${signature.name}: expected \`${at}${field}\` to be ${expected}, got ${show(signature[field])}`,
+      );
   }
   if (depth > 0 && delayOf(signature) !== undefined) {
-    throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Task ${signature.name} (${path}): \`delayMs\` is not for callbacks, as it counts from the time of sending; let the callback throw RetryLater, or set \`eta\``);
+    throw wrong(
+      'ERR_MACHINERY_INVALID_SIGNATURE',
+      `Task ${signature.name} (${path}): \`delayMs\` is not for callbacks, as it counts from the time of sending; let the callback throw RetryLater, or set \`eta\``,
+    );
   }
   const { args, onSuccess, onError, chordCallback } = signature;
-  if (isBuilt(signature) && onSuccess === undefined && onError === undefined && chordCallback === undefined) return signature;
-  const all = (callbacks: readonly Signature[], name: string) => callbacks.map((callback, i) => check(callback, `${at}${name}[${i}]`, depth + 1));
+  if (isBuilt(signature) && onSuccess === undefined && onError === undefined && chordCallback === undefined)
+    return signature;
+  const all = (callbacks: readonly Signature[], name: string) =>
+    callbacks.map((callback, i) => check(callback, `${at}${name}[${i}]`, depth + 1));
   return {
     ...signature,
-    ...(args !== undefined && !isBuilt(signature) && { args: args.map((arg, i) => checkArg(arg, signature.name, `${at}args[${i}]`)) }),
+    ...(args !== undefined &&
+      !isBuilt(signature) && { args: args.map((arg, i) => checkArg(arg, signature.name, `${at}args[${i}]`)) }),
     ...(onSuccess !== undefined && { onSuccess: all(onSuccess, 'onSuccess') }),
     ...(onError !== undefined && { onError: all(onError, 'onError') }),
     ...(chordCallback !== undefined && { chordCallback: check(chordCallback, `${at}chordCallback`, depth + 1) }),
@@ -71,13 +93,24 @@ function check(signature: Signature, path: string, depth: number): Signature {
 
 function checkArg(arg: Arg, task: string, path: string): Arg {
   if (object(arg) !== undefined || typeof arg.type !== 'string') {
-    throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', `Task ${task}: expected \`${path}\` to be { type, value }, got ${show(arg)}`);
+    throw wrong(
+      'ERR_MACHINERY_INVALID_SIGNATURE',
+      `Task ${task}: expected \`${path}\` to be { type, value }, got ${show(arg)}`,
+    );
   }
-  if (!isWireType(arg.type)) throw wrong('ERR_MACHINERY_INVALID_ARGUMENT', `Task ${task}: \`${path}\`: ${arg.type} is not one of supported types`);
+  if (!isWireType(arg.type))
+    throw wrong(
+      'ERR_MACHINERY_INVALID_ARGUMENT',
+      `Task ${task}: \`${path}\`: ${arg.type} is not one of supported types`,
+    );
   try {
     return { ...arg, value: toWireValue(arg.type, arg.value) };
   } catch (cause) {
-    throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Task ${task}: \`${path}\`: ${(cause as Error).message}`, { cause });
+    throw new MachineryError(
+      'ERR_MACHINERY_INVALID_ARGUMENT',
+      `Task ${task}: \`${path}\`: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 

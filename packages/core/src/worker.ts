@@ -43,7 +43,10 @@ export class Worker implements AsyncDisposable {
 
   /** @internal Made by `server.newWorker`. */
   constructor(server: Server, consumerTag: string, options: WorkerOptions) {
-    if (string(consumerTag) !== undefined) throw invalidOption(`newWorker: expected the consumer tag to be ${string(consumerTag)}, got ${show(consumerTag)}`);
+    if (string(consumerTag) !== undefined)
+      throw invalidOption(
+        `newWorker: expected the consumer tag to be ${string(consumerTag)}, got ${show(consumerTag)}`,
+      );
     checkOptions('newWorker', options, {
       concurrency: optional(integer({ min: 0, max: 100_000 })),
       queue: optional(string),
@@ -60,7 +63,14 @@ export class Worker implements AsyncDisposable {
     this.queue = options.queue ?? server.defaultQueue;
     this.#errorHandler = options.errorHandler;
     const errorHandler = (error: unknown, signature?: Signature) => this.#report(error, signature);
-    this.#processor = new Processor({ server, queue: this.queue, maxDeliveries, errorHandler, preTaskHandler, postTaskHandler });
+    this.#processor = new Processor({
+      server,
+      queue: this.queue,
+      maxDeliveries,
+      errorHandler,
+      preTaskHandler,
+      postTaskHandler,
+    });
     this.#loop = new ConsumerLoop({
       broker: server.broker,
       queue: this.queue,
@@ -75,7 +85,10 @@ export class Worker implements AsyncDisposable {
 
   /** Starts to take messages; resolves when it does. A broker that is away is waited for. Signals are left to the caller. */
   start(): Promise<void> {
-    if (this.#stopped !== undefined) return Promise.reject(new MachineryError('ERR_MACHINERY_CLOSED', `Worker ${this.consumerTag} was stopped: make a new one`));
+    if (this.#stopped !== undefined)
+      return Promise.reject(
+        new MachineryError('ERR_MACHINERY_CLOSED', `Worker ${this.consumerTag} was stopped: make a new one`),
+      );
     this.#started ??= this.#start();
     return this.#started;
   }
@@ -86,13 +99,17 @@ export class Worker implements AsyncDisposable {
    */
   async launch(): Promise<void> {
     const onSignal = (signal: NodeJS.Signals) => {
-      this.server.logger.warn(`${signal}: worker ${this.consumerTag} ${this.#stopped === undefined ? 'stops after its running tasks; once more to abort them' : 'aborts its running tasks'}`);
+      this.server.logger.warn(
+        `${signal}: worker ${this.consumerTag} ${this.#stopped === undefined ? 'stops after its running tasks; once more to abort them' : 'aborts its running tasks'}`,
+      );
       void this.quit().catch((error) => this.#report(error));
     };
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     try {
       await this.start();
-      await new Promise<void>((resolve) => this.#ended.signal.addEventListener('abort', () => resolve(), { once: true }));
+      await new Promise<void>((resolve) =>
+        this.#ended.signal.addEventListener('abort', () => resolve(), { once: true }),
+      );
     } finally {
       process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     }
@@ -128,7 +145,7 @@ export class Worker implements AsyncDisposable {
   }
 
   async #start(): Promise<void> {
-    this.#unguard = guardProcess(this.server.logger);
+    this.#unguard = guardProcess();
     try {
       await this.#loop.start();
     } catch (error) {
@@ -146,7 +163,9 @@ export class Worker implements AsyncDisposable {
   }
 
   #abort(): void {
-    this.#processor.abort(new MachineryError('ERR_MACHINERY_ABORTED', `Worker ${this.consumerTag} was told to stop at once`));
+    this.#processor.abort(
+      new MachineryError('ERR_MACHINERY_ABORTED', `Worker ${this.consumerTag} was told to stop at once`),
+    );
     this.#loop.abort();
   }
 

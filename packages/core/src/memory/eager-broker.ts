@@ -23,9 +23,9 @@ export class EagerBroker implements Broker {
   #closed = false;
 
   /**
-   * Resolves when the consumer has settled all messages: `stored` once acknowledged, otherwise `failed`, never retryable, with
-   * ERR_MACHINERY_BROKER_FAILED (no worker is started, the task is unknown, the message is dead, the worker stops) or
-   * ERR_MACHINERY_CLOSED.
+   * Resolves when the consumer has settled all messages: `stored` once acknowledged, otherwise `failed`, never
+   * retryable, with ERR_MACHINERY_BROKER_FAILED (no worker is started, the task is unknown, the message is dead, the
+   * worker stops) or ERR_MACHINERY_CLOSED.
    */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
     return Promise.all(messages.map((message) => this.#run(message)));
@@ -59,7 +59,8 @@ export class EagerBroker implements Broker {
     const [consumer] = consumers ?? [];
     if (consumers === undefined || consumer === undefined) {
       return brokerFailed(
-        `Cannot run ${task}: no worker is started in this process for queue ${routingKey}, and an eager broker runs tasks while they are sent`,
+        `Cannot run ${task}: no worker is started in this process for queue ${routingKey}, ` +
+          'and an eager broker runs tasks while they are sent',
       );
     }
     consumers.delete(consumer);
@@ -166,7 +167,8 @@ class EagerConsumer implements Consumer {
       else {
         answer(
           brokerFailed(
-            `The worker gave ${task} back without running it (it does not know the task, or it stops), and an eager broker has no queue to put it back`,
+            `The worker gave ${task} back without running it (it does not know the task, or it stops), ` +
+              'and an eager broker has no queue to put it back',
           ),
         );
       }

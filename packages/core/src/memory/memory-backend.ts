@@ -107,7 +107,10 @@ export class MemoryBackend implements Backend {
     if (entry !== undefined) entry.expiresAtMs = Math.max(entry.expiresAtMs, now + expiresInSeconds * 1_000);
   }
 
-  /** @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED when the group is not there (never was, purged or expired): nobody can tell any more whether the callback was sent. */
+  /**
+   * @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED when the group is not there (never was, purged or expired):
+   * nobody can tell any more whether the callback was sent.
+   */
   async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
     this.#checkOpen();
     const entry = this.#groups.get(groupUuid, Date.now());
@@ -195,13 +198,14 @@ export class MemoryBackend implements Backend {
 
 /** The error of a state that is larger than `maxBytes`, or that cannot be encoded at all. */
 function tooLarge(state: TaskState, maxBytes: number): Error | undefined {
+  const what = `The ${state.state} state of task ${state.taskName} (${state.taskUuid})`;
   try {
     const bytes = Buffer.byteLength(encodeState(state));
     if (bytes <= maxBytes) return undefined;
-    const text = `The ${state.state} state of task ${state.taskName} (${state.taskUuid}) has ${bytes} bytes, the backend takes at most ${maxBytes}`;
+    const text = `${what} has ${bytes} bytes, the backend takes at most ${maxBytes}`;
     return new MachineryError('ERR_MACHINERY_STATE_TOO_LARGE', text);
   } catch (cause) {
-    const text = `The ${state.state} state of task ${state.taskName} (${state.taskUuid}) cannot be encoded: ${errorText(cause)}`;
+    const text = `${what} cannot be encoded: ${errorText(cause)}`;
     return new MachineryError('ERR_MACHINERY_BACKEND_FAILED', text, { cause });
   }
 }

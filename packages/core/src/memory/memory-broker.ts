@@ -72,8 +72,8 @@ export class MemoryBroker implements Broker {
 
   /**
    * Stores the messages before it returns. A message is `failed` with ERR_MACHINERY_MESSAGE_TOO_LARGE or
-   * ERR_MACHINERY_INVALID_ARGUMENT (a delay beyond `maxDelayMs`), with ERR_MACHINERY_BROKER_UNAVAILABLE (retryable) when its
-   * queue is full, with ERR_MACHINERY_CLOSED after `close`. The others of the batch are stored all the same.
+   * ERR_MACHINERY_INVALID_ARGUMENT (a delay beyond `maxDelayMs`), with ERR_MACHINERY_BROKER_UNAVAILABLE (retryable)
+   * when its queue is full, with ERR_MACHINERY_CLOSED after `close`. The others of the batch are stored all the same.
    */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
     const outcomes: Outcome[] = [];
@@ -158,7 +158,7 @@ export class MemoryBroker implements Broker {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     const soonest = this.#delayed.peek();
-    if (soonest === undefined || this.#closed) return;
+    if (soonest === undefined) return;
     this.#timerDueAtMs = soonest.dueAtMs;
     this.#timer = setTimeout(this.#releaseDue, Math.min(Math.max(soonest.dueAtMs - Date.now(), 1), longestTimerMs));
   }

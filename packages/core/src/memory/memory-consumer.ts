@@ -89,7 +89,7 @@ export class MemoryConsumer implements Consumer {
     resolve?.(deliveries);
   }
 
-  /** One listener for a signal however many exchanges it covers: adding and removing one costs more than an exchange. */
+  /** One listener for a signal, however many exchanges: adding and removing one costs more than an exchange. */
   #listen(signal: AbortSignal): void {
     if (signal === this.#signal) return;
     this.#signal?.removeEventListener('abort', this.#stopWaiting);

@@ -18,7 +18,7 @@ export interface Waiter {
   serve(): void;
 }
 
-/** One handing out of a message: what is handed out again is a new object, so that a late settlement of the old one does nothing. */
+/** One handing out of a message. The next one is a new object, so that settling the old one late does nothing. */
 export class MemoryDelivery implements Delivery {
   readonly body: string;
   readonly redelivered: boolean;

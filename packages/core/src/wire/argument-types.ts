@@ -34,7 +34,9 @@ const ranges: Readonly<Record<IntegerType, Range>> = {
 };
 
 const wireTypes: ReadonlySet<string> = new Set(
-  ['bool', 'string', 'float32', 'float64', ...Object.keys(ranges)].flatMap((type) => [type, `[]${type}`]).concat('[]byte'),
+  ['bool', 'string', 'float32', 'float64', ...Object.keys(ranges)]
+    .flatMap((type) => [type, `[]${type}`])
+    .concat('[]byte'),
 );
 
 /** Whether Go Machinery knows a type of this name. */
@@ -198,8 +200,8 @@ function toBase64(type: '[]byte' | '[]uint8', value: unknown): string {
 function fromBytes(type: '[]byte' | '[]uint8', value: unknown): Uint8Array {
   if (value === null || value === undefined) return new Uint8Array(0);
   // A copy: the memory behind a small Buffer is shared with others.
-  if (typeof value === 'string') return Uint8Array.from(Buffer.from(checkBase64(value), 'base64'));
-  if (value instanceof Uint8Array) return Uint8Array.from(value);
+  if (typeof value === 'string') return new Uint8Array(Buffer.from(checkBase64(value), 'base64'));
+  if (value instanceof Uint8Array) return new Uint8Array(value);
   if (!Array.isArray(value)) throw notOfType(value, type);
   return Uint8Array.from(value, (byte) => Number(fromInteger('uint8', byte)));
 }
@@ -260,7 +262,8 @@ function inferScalarType(value: unknown): ScalarType {
 }
 
 function inferSliceType(values: readonly unknown[]): WireType {
-  if (values.length === 0) throw invalid('An empty array does not tell the type of its elements: name the type, such as []string');
+  if (values.length === 0)
+    throw invalid('An empty array does not tell the type of its elements: name the type, such as []string');
   const types = new Set(Array.from(values, inferScalarType));
   const [type] = types;
   if (type !== undefined && types.size === 1) return `[]${type}`;
@@ -272,7 +275,9 @@ function inferSliceType(values: readonly unknown[]): WireType {
 }
 
 function noType(value: unknown): MachineryError {
-  return invalid(`${printGoValue(value)} has no Go type that could be told from it: name its type, or wrap it with json()`);
+  return invalid(
+    `${printGoValue(value)} has no Go type that could be told from it: name its type, or wrap it with json()`,
+  );
 }
 
 function notOfType(value: unknown, type: string): MachineryError {

@@ -93,7 +93,8 @@ export function readObject(field: string, value: unknown): JsonObject {
 }
 
 export function invalidField(field: string, expected: string, value: unknown): MachineryError {
-  const type = value === null ? 'null' : Array.isArray(value) ? 'array' : value instanceof JsonNumber ? 'number' : typeof value;
+  const type =
+    value === null ? 'null' : Array.isArray(value) ? 'array' : value instanceof JsonNumber ? 'number' : typeof value;
   return invalidMessage(`Expected ${field} to be ${expected}, got \`${stringifyJson(value).slice(0, 100)}\` (${type})`);
 }
 

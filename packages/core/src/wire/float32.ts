@@ -8,7 +8,10 @@ export function shortestFloat32(float: number): number {
   // Six digits always survive a float32, except where it is subnormal.
   for (let digits = Math.abs(float) < 1.2e-38 ? 1 : 6; digits < 9; digits++) {
     const nearest = Number(float.toPrecision(digits));
-    if (Math.fround(nearest) === float) return nearest === float ? nearest : tieToEven(float, digits, nearest);
+    if (Math.fround(nearest) === float) {
+      // Go: at a power of two the larger one here too.
+      return nearest === float || isPowerOfTwo ? nearest : tieToEven(float, digits, nearest);
+    }
     if (!isPowerOfTwo) continue;
     const beyond = nextDecimal(float, digits);
     if (Math.fround(beyond) === float) return beyond;

@@ -157,7 +157,8 @@ function readSignature(object: JsonObject, depth: number): Signature {
     // Before the callbacks are read: reading them again at each level would take exponential time.
     if (isFoldedName(names, key)) return readSignature(withExactNames(names, object), depth);
   }
-  if (!draft.name) throw invalidMessage(`Expected Name to be the name of a task, got ${'Name' in object ? 'an empty one' : 'none'}`);
+  if (!draft.name)
+    throw invalidMessage(`Expected Name to be the name of a task, got ${'Name' in object ? 'an empty one' : 'none'}`);
   const { OnSuccess, OnError, ChordCallback } = object;
   if (OnSuccess !== undefined && OnSuccess !== null) draft.onSuccess = readCallbacks('OnSuccess', OnSuccess, depth);
   if (OnError !== undefined && OnError !== null) draft.onError = readCallbacks('OnError', OnError, depth);

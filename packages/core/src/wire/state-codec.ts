@@ -50,10 +50,11 @@ function encodeResults(results: readonly TaskResult[]): string {
   return `${text}]`;
 }
 
-function encodeOwnFields({ attempt, retryEta }: TaskState): string {
+function encodeOwnFields({ attempt, retryEta, retryCount }: TaskState): string {
   let text = '';
   if (attempt !== undefined) text += `,"Attempt":${writeInteger('attempt', attempt, 0, maxInt)}`;
   if (retryEta !== undefined) text += `,"RetryETA":"${encodeTime(retryEta)}"`;
+  if (retryCount !== undefined) text += `,"RetryCount":${writeInteger('retryCount', retryCount, 0, maxInt)}`;
   return text;
 }
 
@@ -112,6 +113,7 @@ const stateNames = fieldNames(
   'TTL',
   'Attempt',
   'RetryETA',
+  'RetryCount',
 );
 const resultNames = fieldNames('Type', 'Value');
 const metaNames = fieldNames('GroupUUID', 'TaskUUIDs', 'ChordTriggered', 'Lock', 'CreatedAt', 'TTL');
@@ -120,7 +122,7 @@ const metaNames = fieldNames('GroupUUID', 'TaskUUIDs', 'ChordTriggered', 'Lock',
 export function decodeState(text: string): TaskState {
   const object = readExactNames(stateNames, parseObject(text, 'a task state'));
   const { TaskUUID = '', TaskName = '', Results = null, Error: error = '', CreatedAt = null } = object;
-  const { TTL = 0, Attempt = null, RetryETA = null } = object;
+  const { TTL = 0, Attempt = null, RetryETA = null, RetryCount = null } = object;
   const draft: StateDraft = {
     taskUuid: readString('TaskUUID', TaskUUID),
     taskName: readString('TaskName', TaskName),
@@ -134,6 +136,7 @@ export function decodeState(text: string): TaskState {
   if (ttl !== 0) draft.ttl = ttl;
   if (Attempt !== null) draft.attempt = readInteger('Attempt', Attempt, 0, maxInt);
   if (RetryETA !== null) draft.retryEta = readTime('RetryETA', RetryETA);
+  if (RetryCount !== null) draft.retryCount = readInteger('RetryCount', RetryCount, 0, maxInt);
   return draft;
 }
 
@@ -154,7 +157,11 @@ function readStateName(value: unknown): StateName {
 function readResult(element: unknown, index: number): TaskResult {
   const object = readExactNames(resultNames, readObject(`Results[${index}]`, element));
   const { Type = '', Value = null } = object;
-  return { type: readString('the Type of a result', Type), value: Value };
+  return { type: readResultType(Type, index), value: Value };
+}
+
+function readResultType(value: unknown, index: number): string {
+  return typeof value === 'string' ? value : readString(`Results[${index}].Type`, value);
 }
 
 /** The group meta in a stored text of either form. Throws ERR_MACHINERY_INVALID_MESSAGE. */
