@@ -23,7 +23,9 @@ export type Ended =
 export class Attempt implements Announced, RunningAttempt {
   readonly signature: Sendable;
   readonly context: TaskContext;
-  /** When the task was sent; undefined for a message of Go's until its state has been read. */
+  /** When the message says that it was sent, which proves that a state is of the same send. Messages of Go do not say. */
+  readonly sentAt: string | undefined;
+  /** When the task was sent; for a message of Go, known once its state has been read. */
   createdAt: string | undefined;
   readonly #expiresInSeconds: number;
   readonly #telemetry: SafeTelemetry;
@@ -38,7 +40,8 @@ export class Attempt implements Announced, RunningAttempt {
     this.signature = signature;
     this.context = new TaskContext(signature, attemptOf(signature), logger);
     const sentAt = signature.headers?.[header.sentAt];
-    this.createdAt = typeof sentAt === 'string' ? sentAt : undefined;
+    this.sentAt = typeof sentAt === 'string' ? sentAt : undefined;
+    this.createdAt = this.sentAt;
     this.#telemetry = telemetry;
     this.#expiresInSeconds = sender.expiresInSeconds(undefined);
   }
@@ -83,7 +86,7 @@ export class Attempt implements Announced, RunningAttempt {
 
   failWith(error: unknown): boolean {
     if (this.#sealed) return false;
-    this.#over({ kind: 'failure', error });
+    if (this.#ended?.kind !== 'failure') this.#over({ kind: 'failure', error }); // the first failure counts
     return true;
   }
 

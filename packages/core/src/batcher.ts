@@ -32,13 +32,18 @@ export class Batcher<T, R> {
   }
 
   add(item: T): Promise<R> {
-    if (this.#unbatched) return this.#run([item]).then(([result]) => result as R);
+    if (this.#unbatched) return this.#runAlone(item);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
       if (this.#scheduled) return;
       this.#scheduled = true;
       queueMicrotask(() => void this.#flush());
     });
+  }
+
+  async #runAlone(item: T): Promise<R> {
+    const [result] = await this.#run([item]);
+    return result as R;
   }
 
   /** Resolves when nothing is waiting or under way. */

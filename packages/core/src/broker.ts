@@ -20,7 +20,7 @@ export interface Message {
 /** A message in a consumer's hands. Adapters hand out objects of their own that also hold what settling needs. */
 export interface Delivery {
   readonly body: string;
-  /** The message was handed to a consumer before that did not settle it. `requeue` does not make a redelivery. */
+  /** Its task may have begun before: a consumer did not settle it, or requeued it as `begun`. */
   readonly redelivered: boolean;
   /** How many times it was handed out without being settled, this time included; absent where the broker does not count. */
   readonly deliveryCount?: number;
@@ -32,8 +32,18 @@ export interface Delivery {
 export type Settlement<D extends Delivery = Delivery> =
   /** Done: the message is gone for good. */
   | { readonly kind: 'ack'; readonly delivery: D }
-  /** Back into the queue, not counted as a delivery: at the front what was never started, at the back (or after `delayMs`) what another worker should have. */
-  | { readonly kind: 'requeue'; readonly delivery: D; readonly position: 'front' | 'back'; readonly delayMs?: number }
+  /**
+   * Back into the queue: to its old place (`front`) what this worker will not run, to the end (`back`), or due after
+   * `delayMs` milliseconds, what another worker should have. Not counted as a delivery where the broker lets one choose.
+   * `begun`: its task had begun, so the next delivery is `redelivered`. Brokers that have no end to put it to may ignore `position`.
+   */
+  | {
+      readonly kind: 'requeue';
+      readonly delivery: D;
+      readonly position: 'front' | 'back';
+      readonly delayMs?: number;
+      readonly begun?: boolean;
+    }
   /** To the queue's bounded list of dead messages, with the reason. */
   | { readonly kind: 'dead'; readonly delivery: D; readonly reason: string };
 

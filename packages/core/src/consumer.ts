@@ -12,7 +12,12 @@ import type { Logger } from './logger.ts';
 /** What becomes of a delivery: a Settlement without its delivery. */
 export type Verdict =
   | { readonly kind: 'ack' }
-  | { readonly kind: 'requeue'; readonly position: 'front' | 'back'; readonly delayMs?: number }
+  | {
+      readonly kind: 'requeue';
+      readonly position: 'front' | 'back';
+      readonly delayMs?: number;
+      readonly begun?: boolean;
+    }
   | { readonly kind: 'dead'; readonly reason: string };
 
 export interface ConsumerLoopOptions {
@@ -96,7 +101,8 @@ export class ConsumerLoop {
 
   /** Gives back at once whatever is in hand. Verdicts that still come are ignored. */
   abort(): void {
-    for (const delivery of this.#inHand) this.#settled.push({ kind: 'requeue', position: 'front', delivery });
+    for (const delivery of this.#inHand)
+      this.#settled.push({ kind: 'requeue', position: 'front', begun: true, delivery });
     this.#inHand.clear();
     this.#enter('stopping');
   }
@@ -238,7 +244,7 @@ export class ConsumerLoop {
       );
       this.#options.onError(error);
     }
-    await sleep(reconnectDelayMs(this.#failures), this.#interrupt.signal);
+    if (!this.#stopping()) await sleep(reconnectDelayMs(this.#failures), this.#interrupt.signal);
   }
 
   async #mayTake(): Promise<boolean> {

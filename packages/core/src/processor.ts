@@ -74,7 +74,7 @@ export class Processor {
 
     const attempt = new Attempt(signature, this.#server);
     const stored = this.#lookBack(attempt, delivery);
-    if (delivery.redelivered && stored !== undefined) {
+    if (delivery.redelivered && attempt.sentAt !== undefined && stored !== undefined) {
       const verdict = await this.#resume(attempt, await stored);
       if (verdict !== undefined) return verdict;
     }
@@ -83,7 +83,7 @@ export class Processor {
 
     const ended = await this.#run(attempt, task, release);
     this.#aborted.signal.throwIfAborted();
-    if (stored !== undefined) attempt.createdAt ??= (await stored)?.createdAt;
+    if (stored !== undefined) await stored;
     if (ended.kind === 'success') return this.#succeeded(attempt, ended.results);
     return this.#retried(attempt, task, ended) ?? this.#failed(attempt, ended.error);
   }
@@ -117,16 +117,19 @@ export class Processor {
    */
   #lookBack(attempt: Attempt, delivery: Delivery): Promise<TaskState | undefined> | undefined {
     const { storesResults, readConsumes } = this.#server.backend.capabilities;
-    if (!storesResults || readConsumes === true || (attempt.createdAt !== undefined && !delivery.redelivered))
+    if (!storesResults || readConsumes === true || (attempt.sentAt !== undefined && !delivery.redelivered))
       return undefined;
-    const read = this.#read([attempt.signature.uuid]).then(([state]) => state);
+    const read = this.#read([attempt.signature.uuid]).then(([state]) => {
+      attempt.createdAt ??= state?.createdAt;
+      return state;
+    });
     read.catch(() => {}); // awaited later, or not at all when the worker stops before
     return read;
   }
 
   /** What a redelivery has left to do, when there is proof that it is of the same send; undefined: run it. */
   async #resume(attempt: Attempt, state: TaskState | undefined): Promise<Verdict | undefined> {
-    if (state === undefined || !isSameSend(state, attempt)) return undefined;
+    if (state === undefined || !isSameSend(state, { createdAt: attempt.sentAt })) return undefined;
     const { signature } = attempt;
     if (state.state === 'SUCCESS') return this.#followUp(successCallbacks(signature, state.results ?? []), true);
     if (state.state === 'FAILURE') return this.#followUp(errorCallbacks(signature, state.error ?? ''), true);
@@ -193,12 +196,13 @@ export class Processor {
     const { signature } = attempt;
     const later = MachineryError.is(ended.error, 'ERR_MACHINERY_RETRY_LATER') ? (ended.error as RetryLater) : undefined;
     if (ended.final === true || (later === undefined && (signature.retryCount ?? 0) <= 0)) return undefined;
-    return this.#retry(
-      attempt,
-      later?.delayMs ?? retryDelayMs(signature, ended.error, task.backoff),
-      later === undefined,
-      ended.error,
-    );
+    let delayMs: number;
+    try {
+      delayMs = later?.delayMs ?? retryDelayMs(signature, ended.error, task.backoff);
+    } catch (error) {
+      return this.#failed(attempt, error); // a backoff function of the user's that throws
+    }
+    return this.#retry(attempt, delayMs, later === undefined, ended.error);
   }
 
   async #retry(attempt: Attempt, delayMs: number, usesRetry: boolean, error: unknown): Promise<Verdict> {

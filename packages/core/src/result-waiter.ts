@@ -39,7 +39,7 @@ export class ResultWaiter {
   constructor(backend: Backend, logger: Logger) {
     this.#backend = backend;
     this.#logger = logger;
-    this.#reads = new Batcher((uuids) => backend.read(uuids), { maxItems: backend.capabilities.maxBatch });
+    this.#reads = new Batcher((uuids) => this.#readStates(uuids), { maxItems: backend.capabilities.maxBatch });
   }
 
   /** Reads one state, together with whatever else is read in this tick. */
@@ -141,9 +141,19 @@ export class ResultWaiter {
     return Array.from({ length: Math.ceil(waiters.length / size) }, (_, i) => waiters.slice(i * size, (i + 1) * size));
   }
 
+  /** Asks for each state once, however many want it. */
+  async #readStates(taskUuids: readonly string[]): Promise<(TaskState | undefined)[]> {
+    const once = new Set(taskUuids);
+    if (once.size === taskUuids.length) return this.#backend.read(taskUuids);
+    const names = [...once];
+    const states = await this.#backend.read(names);
+    const found = new Map(names.map((name, i) => [name, states[i]]));
+    return taskUuids.map((taskUuid) => found.get(taskUuid));
+  }
+
   async #readChunk(waiters: Waiter[]): Promise<void> {
     try {
-      const states = await this.#backend.read(waiters.map(({ taskUuid }) => taskUuid));
+      const states = await this.#readStates(waiters.map(({ taskUuid }) => taskUuid));
       if (this.#failing) this.#logger.info(`${this.#backend.name} answers again`);
       this.#failing = false;
       for (let i = 0; i < waiters.length; i++) this.#found(waiters[i] as Waiter, states[i]);

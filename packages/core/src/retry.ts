@@ -26,7 +26,7 @@ export const backoffChecks = {
 export type BackoffFunction = (attempt: number, error: unknown) => number;
 
 /** The next Fibonacci number greater than `n`: 1, 2, 3, 5, 8 … Go: retry.FibonacciNext. */
-export function nextFibonacci(n: number): number {
+function nextFibonacci(n: number): number {
   let [a, b] = [1, 2];
   while (a <= n) [a, b] = [b, a + b];
   return a;

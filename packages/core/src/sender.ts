@@ -54,7 +54,8 @@ export class Sender {
     const draft = withUuids(signature);
     draft.routingKey ||= this.#defaultRoutingKey;
     draft.eta = eta === undefined ? undefined : encodeTime(eta);
-    draft.headers = { ...signature.headers, ...injected, [header.sentAt]: timeNow() };
+    const { [header.attempt]: _, ...headers } = signature.headers ?? {}; // whatever it was before, this is a first attempt
+    draft.headers = { ...headers, ...injected, [header.sentAt]: timeNow() };
     return draft as Sendable;
   }
 
@@ -108,7 +109,10 @@ export class Sender {
 
   #handled(signature: Sendable): Sendable {
     const handled = this.#options.prePublishHandler?.(signature);
-    return handled === undefined ? signature : { ...this.complete(handled), uuid: signature.uuid };
+    if (handled === undefined) return signature;
+    const { uuid, routingKey } = signature;
+    const headers = { ...handled.headers, [header.sentAt]: signature.headers?.[header.sentAt] };
+    return { ...signature, ...handled, uuid, routingKey: handled.routingKey || routingKey, headers };
   }
 
   #encode(signature: Sendable): Message {

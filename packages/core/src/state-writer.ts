@@ -8,6 +8,7 @@ import { errorText } from './errors.ts';
 import type { Logger } from './logger.ts';
 import type { Outcome } from './outcome.ts';
 import { stored } from './outcome.ts';
+import { mergeState } from './task-state.ts';
 
 /** A task that is being worked on, as far as its announcement needs it. */
 export interface Announced {
@@ -27,7 +28,9 @@ export class StateWriter {
 
   constructor(backend: Backend, logger: Logger) {
     this.#storesResults = backend.capabilities.storesResults;
-    this.#batcher = new Batcher((writes) => backend.write(writes), { maxItems: backend.capabilities.maxBatch });
+    this.#batcher = new Batcher((writes) => writeEachOnce(backend, writes), {
+      maxItems: backend.capabilities.maxBatch,
+    });
     this.#logger = logger;
   }
 
@@ -61,4 +64,24 @@ export class StateWriter {
       this.#batcher.add(write).then((outcome) => outcome.status !== 'stored' && failed(outcome.error), failed);
     }
   }
+}
+
+/** A batch has one state for each task at most: many stores refuse, or reorder, two writes of one key. */
+async function writeEachOnce(backend: Backend, writes: readonly StateWrite[]): Promise<readonly Outcome[]> {
+  const places = new Map<string, number>();
+  const once: StateWrite[] = [];
+  for (const write of writes) {
+    const place = places.get(write.state.taskUuid);
+    if (place === undefined) {
+      places.set(write.state.taskUuid, once.length);
+      once.push(write);
+    } else {
+      const { state, expiresInSeconds } = once[place] as StateWrite;
+      const longer = Math.max(expiresInSeconds, write.expiresInSeconds);
+      once[place] = { state: mergeState(state, write.state), expiresInSeconds: longer };
+    }
+  }
+  const outcomes = await backend.write(once);
+  if (once.length === writes.length) return outcomes;
+  return writes.map(({ state }) => outcomes[places.get(state.taskUuid) as number] as Outcome);
 }

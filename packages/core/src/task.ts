@@ -5,6 +5,7 @@ import { MachineryError } from './errors.ts';
 import { header } from './headers.ts';
 import {
   boolean,
+  type Check,
   checkOptions,
   fn,
   integer,
@@ -176,6 +177,12 @@ const defaultsChecks = {
   ignoreWhenTaskNotRegistered: optional(boolean),
 };
 
+/** Go's AMQP client refuses numbers that it decoded from JSON. */
+const textHeaders: Check = (value) =>
+  object(value) === undefined && Object.values(value as object).every((item) => typeof item === 'string')
+    ? undefined
+    : 'an object of strings';
+
 const optionsChecks = {
   ...defaultsChecks,
   eta: optional((value) =>
@@ -184,7 +191,7 @@ const optionsChecks = {
       : 'a valid Date or RFC 3339 text',
   ),
   delayMs: optional(number({ min: 0 })),
-  headers: optional(object),
+  headers: optional(textHeaders),
   uuid: optional(text),
   immutable: optional(boolean),
   onSuccess: optional((value) => (Array.isArray(value) ? undefined : 'an array of signatures')),

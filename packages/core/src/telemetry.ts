@@ -37,16 +37,18 @@ export class SafeTelemetry {
   }
 
   /** Runs an attempt, once, whatever the wrapper does. */
-  async runTask(signature: Signature, run: () => Promise<Ended>): Promise<void> {
+  runTask(signature: Signature, run: () => Promise<Ended>): Promise<unknown> {
+    return this.#telemetry.runTask === undefined ? run() : this.#runWrapped(signature, run);
+  }
+
+  async #runWrapped(signature: Signature, run: () => Promise<Ended>): Promise<void> {
     let running: Promise<Ended> | undefined;
     const once = () => {
       running ??= run();
       return running;
     };
-    if (this.#telemetry.runTask !== undefined) {
-      const wrapped = this.#guarded(() => this.#telemetry.runTask?.(signature, once));
-      await Promise.resolve(wrapped).catch((error) => this.#failed(error));
-    }
+    const wrapped = this.#guarded(() => this.#telemetry.runTask?.(signature, once));
+    await Promise.resolve(wrapped).catch((error) => this.#failed(error));
     await once();
   }
 

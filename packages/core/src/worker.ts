@@ -36,7 +36,8 @@ export class Worker implements AsyncDisposable {
   readonly #loop: ConsumerLoop;
   readonly #processor: Processor;
   readonly #errorHandler: WorkerOptions['errorHandler'];
-  readonly #ended = new AbortController();
+  readonly #ended: Promise<void>;
+  #end: () => void = () => {};
   #unguard: (() => void) | undefined;
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
@@ -62,6 +63,9 @@ export class Worker implements AsyncDisposable {
     this.concurrency = concurrency === 0 ? 1_000 : concurrency;
     this.queue = options.queue ?? server.defaultQueue;
     this.#errorHandler = options.errorHandler;
+    this.#ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
     const errorHandler = (error: unknown, signature?: Signature) => this.#report(error, signature);
     this.#processor = new Processor({
       server,
@@ -107,9 +111,7 @@ export class Worker implements AsyncDisposable {
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     try {
       await this.start();
-      await new Promise<void>((resolve) =>
-        this.#ended.signal.addEventListener('abort', () => resolve(), { once: true }),
-      );
+      await this.#ended;
     } finally {
       process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     }
@@ -155,11 +157,17 @@ export class Worker implements AsyncDisposable {
   }
 
   #stop(): Promise<void> {
-    this.#stopped ??= this.#loop.stop().finally(() => {
-      this.#unguard?.();
-      this.#ended.abort();
-    });
+    this.#stopped ??= this.#stopOnce();
     return this.#stopped;
+  }
+
+  async #stopOnce(): Promise<void> {
+    const stopping = this.#loop.stop();
+    await this.#started?.catch(() => {}); // `start` has told its caller
+    await stopping;
+    await this.#loop.stop(); // what had not begun when it was told to stop
+    this.#unguard?.();
+    this.#end();
   }
 
   #abort(): void {

@@ -118,8 +118,8 @@ export class MemoryConsumer implements Consumer {
         this.#queue.bury(delivery.body, settlement.reason);
         continue;
       }
-      const message = delivery.again(delivery.redelivered, delivery.deliveryCount);
-      const { position, delayMs = 0 } = settlement;
+      const { position, delayMs = 0, begun = false } = settlement;
+      const message = delivery.again(delivery.redelivered || begun, delivery.deliveryCount);
       if (delayMs > 0) this.#delay(this.#queue, message, Date.now() + delayMs);
       else if (position === 'back') this.#queue.add(message);
       else returned.push(message);
