@@ -3,12 +3,12 @@
 
 import { setImmediate } from 'node:timers';
 import type { StateWrite } from './backend.ts';
+import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
 import { header } from './headers.ts';
 import type { RegisteredTask } from './registry.ts';
 import { attemptOf, timeoutOf } from './retry.ts';
 import type { Sendable } from './sender.ts';
-import type { Server } from './server.ts';
 import type { Announced } from './state-writer.ts';
 import { type RunningAttempt, runAttempt, TaskContext } from './task-context.ts';
 import type { StateName, TaskResult, TaskState } from './task-state.ts';
@@ -36,7 +36,7 @@ export class Attempt implements Announced, RunningAttempt {
   #sealed = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(signature: Sendable, { logger, sender, telemetry }: Pick<Server, 'logger' | 'sender' | 'telemetry'>) {
+  constructor(signature: Sendable, { logger, sender, telemetry }: Engine) {
     this.signature = signature;
     this.context = new TaskContext(signature, attemptOf(signature), logger);
     const sentAt = signature.headers?.[header.sentAt];

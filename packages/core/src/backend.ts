@@ -62,14 +62,15 @@ export interface Backend {
   initGroup(meta: GroupMeta, expiresInSeconds: number): Promise<void>;
   /** Reads a group's meta, undefined when it is not there or has expired. */
   readGroup(groupUuid: string): Promise<GroupMeta | undefined>;
-  /** Prolongs a group's meta. */
+  /** Keeps a group's meta for at least that much longer; never shortens it. A group that is gone is no error. */
   renewGroup(groupUuid: string, expiresInSeconds: number): Promise<void>;
   /**
    * Decides who sends the chord's callback: exactly one caller gets `claimed`, however many ask at once, and that member
-   * gets it again when it asks again (its redelivery after a crash). After `finishChord`, everyone gets `done`.
+   * gets it again when it asks again (its redelivery after a crash). After `finishChord`, everyone gets `done`. Rejects
+   * with `ERR_MACHINERY_GROUP_EXPIRED` when the group's meta is gone.
    */
   claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim>;
-  /** Writes that the callback is sent. Safe to call twice. */
+  /** Writes that the callback is sent. Safe to call twice; a group that is gone is no error. */
   finishChord(groupUuid: string): Promise<void>;
 
   /**

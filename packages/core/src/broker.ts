@@ -128,7 +128,8 @@ export interface Consumer<D extends Delivery = Delivery> {
    * often nothing. It never rejects because of the signal, and never loses what it took.
    *
    * Rejects when the connection is lost, after which core calls it again with the same settlements: settling a delivery
-   * twice must do no harm. A settlement of a delivery that is no longer this consumer's is ignored.
+   * twice must do no harm. A settlement of a delivery that is no longer this consumer's is ignored. Deliveries come back
+   * as the objects that were handed out. After `close`: rejects with `ERR_MACHINERY_CLOSED`.
    */
   exchange(settled: readonly Settlement<D>[], want: number, signal: AbortSignal): Promise<D[]>;
   /** Settles without taking. Rejects like `exchange`. */

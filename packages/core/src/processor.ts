@@ -7,13 +7,13 @@ import { Attempt, type Ended } from './attempt.ts';
 import { untilDone } from './backoff.ts';
 import type { Delivery } from './broker.ts';
 import type { Verdict } from './consumer.ts';
+import type { Engine } from './engine.ts';
 import { errorText, MachineryError, type RetryLater } from './errors.ts';
 import { errorCallbacks, sendFollowUps, successCallbacks } from './follow-ups.ts';
 import type { Outcome } from './outcome.ts';
 import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import { newTaskUuid, type Sendable } from './sender.ts';
-import type { Server } from './server.ts';
 import type { Signature } from './signature.ts';
 import { isSameSend, type TaskResult, type TaskState } from './task-state.ts';
 import { UnknownTasks } from './unknown-tasks.ts';
@@ -21,7 +21,7 @@ import { decodeSignature } from './wire/signature-codec.ts';
 import { etaMs } from './wire/time.ts';
 
 export interface ProcessorOptions {
-  readonly server: Server;
+  readonly engine: Engine;
   readonly queue: string;
   readonly maxDeliveries: number;
   readonly errorHandler: (error: unknown, signature?: Signature) => void;
@@ -33,7 +33,7 @@ const ack: Verdict = { kind: 'ack' };
 
 export class Processor {
   readonly #options: ProcessorOptions;
-  readonly #server: Server;
+  readonly #engine: Engine;
   readonly #unknown: UnknownTasks;
   readonly #attempts = new Set<Attempt>();
   /** Fires when nothing that is in hand is wanted any more. */
@@ -41,8 +41,8 @@ export class Processor {
 
   constructor(options: ProcessorOptions) {
     this.#options = options;
-    this.#server = options.server;
-    this.#unknown = new UnknownTasks(options.server.logger, options.queue);
+    this.#engine = options.engine;
+    this.#unknown = new UnknownTasks(options.engine.logger, options.queue);
   }
 
   /** Fires the AbortSignal of every running task; what is in hand is given back and writes nothing more. */
@@ -57,7 +57,7 @@ export class Processor {
       return await this.#process(delivery, release);
     } catch (error) {
       if (this.#aborted.signal.aborted) return { kind: 'requeue', position: 'front' };
-      this.#server.logger.error(
+      this.#engine.logger.error(
         `A message of queue ${this.#options.queue} could not be processed and goes back: ${errorText(error)}`,
         error,
       );
@@ -69,10 +69,10 @@ export class Processor {
   async #process(delivery: Delivery, release: () => void): Promise<Verdict> {
     const signature = this.#decode(delivery);
     if (signature instanceof Error) return { kind: 'dead', reason: signature.message };
-    const task = this.#server.registry.get(signature.name);
+    const task = this.#engine.registry.get(signature.name);
     if (task === undefined) return this.#unknown.verdict(signature);
 
-    const attempt = new Attempt(signature, this.#server);
+    const attempt = new Attempt(signature, this.#engine);
     const stored = this.#lookBack(attempt, delivery);
     if (delivery.redelivered && attempt.sentAt !== undefined && stored !== undefined) {
       const verdict = await this.#resume(attempt, await stored);
@@ -102,7 +102,7 @@ export class Processor {
         ...(receiptHandle !== undefined && { sqsReceiptHandle: receiptHandle }),
       };
     } catch (error) {
-      this.#server.logger.error(
+      this.#engine.logger.error(
         `A message of queue ${this.#options.queue} is no signature and goes to the dead messages: ${errorText(error)}`,
         error,
       );
@@ -116,7 +116,7 @@ export class Processor {
    * say when it was sent. Not where reading a state takes it away.
    */
   #lookBack(attempt: Attempt, delivery: Delivery): Promise<TaskState | undefined> | undefined {
-    const { storesResults, readConsumes } = this.#server.backend.capabilities;
+    const { storesResults, readConsumes } = this.#engine.backend.capabilities;
     if (!storesResults || readConsumes === true || (attempt.sentAt !== undefined && !delivery.redelivered))
       return undefined;
     const read = this.#read([attempt.signature.uuid]).then(([state]) => {
@@ -145,7 +145,7 @@ export class Processor {
 
   async #run(attempt: Attempt, task: RegisteredTask, release: () => void): Promise<Ended> {
     const { preTaskHandler, postTaskHandler } = this.#options;
-    const { states, telemetry } = this.#server;
+    const { states, telemetry } = this.#engine;
     this.#attempts.add(attempt);
     states.announce(attempt);
     try {
@@ -166,7 +166,7 @@ export class Processor {
     try {
       await hook(signature);
     } catch (error) {
-      this.#server.logger.error(
+      this.#engine.logger.error(
         `${name} failed for task ${signature.name} (${signature.uuid}), which goes on: ${errorText(error)}`,
         error,
       );
@@ -176,18 +176,18 @@ export class Processor {
   async #succeeded(attempt: Attempt, results: readonly TaskResult[]): Promise<Verdict> {
     const refused = await this.#store(attempt.stateOf('SUCCESS', { results }));
     if (refused !== undefined) return this.#failed(attempt, refused);
-    this.#server.telemetry.record('task.succeeded', 1, attempt.signature);
+    this.#engine.telemetry.record('task.succeeded', 1, attempt.signature);
     return this.#followUp(successCallbacks(attempt.signature, results), false);
   }
 
   async #failed(attempt: Attempt, error: unknown): Promise<Verdict> {
     const { signature } = attempt;
     const text = errorText(error);
-    this.#server.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
+    this.#engine.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
     this.#options.errorHandler(error, signature);
     const refused = await this.#store(attempt.stateOf('FAILURE', { error: text }));
     if (refused !== undefined) return { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
-    this.#server.telemetry.record('task.failed', 1, signature);
+    this.#engine.telemetry.record('task.failed', 1, signature);
     return this.#followUp(errorCallbacks(signature, text), false);
   }
 
@@ -213,10 +213,10 @@ export class Processor {
     const refused =
       (await this.#store(attempt.stateOf('RETRY', more), etaMs(eta))) ?? (await this.#republish(attempt, next));
     if (refused !== undefined) return this.#failed(attempt, refused);
-    this.#server.logger.warn(
+    this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
     );
-    this.#server.telemetry.record('task.retried', 1, signature);
+    this.#engine.telemetry.record('task.retried', 1, signature);
     return ack;
   }
 
@@ -225,7 +225,7 @@ export class Processor {
   }
 
   async #sendCallbacks(callbacks: readonly Signature[], again: boolean): Promise<Verdict> {
-    const { sender, logger, backend } = this.#server;
+    const { sender, logger, backend } = this.#engine;
     await sendFollowUps(
       {
         sender,
@@ -245,22 +245,22 @@ export class Processor {
 
   /** A callback that can never be sent is a FAILURE, and its own error callbacks are told. */
   async #failUnsent(callback: Sendable, error: Error): Promise<void> {
-    const attempt = new Attempt(callback, this.#server);
+    const attempt = new Attempt(callback, this.#engine);
     await this.#store(attempt.stateOf('FAILURE', { error: error.message }));
     await this.#followUp(errorCallbacks(callback, error.message), false);
   }
 
   /** Stores a state, waiting out a backend that is away. Answers why it can never be stored. */
   async #store(state: TaskState, dueAtMs?: number): Promise<Error | undefined> {
-    const write = { state, expiresInSeconds: this.#server.sender.expiresInSeconds(dueAtMs) };
-    const outcome = await this.#persist(() => this.#server.states.write(write));
+    const write = { state, expiresInSeconds: this.#engine.sender.expiresInSeconds(dueAtMs) };
+    const outcome = await this.#persist(() => this.#engine.states.write(write));
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
 
   /** Publishes the next attempt. Answers why it can never be published. */
   async #republish({ signature }: Attempt, next: Signature): Promise<Error | undefined> {
     const outcome = await this.#persist(() =>
-      this.#server.sender.republish({ ...next, uuid: signature.uuid, routingKey: signature.routingKey }),
+      this.#engine.sender.republish({ ...next, uuid: signature.uuid, routingKey: signature.routingKey }),
     );
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
@@ -280,12 +280,12 @@ export class Processor {
   }
 
   async #read(uuids: readonly string[]): Promise<(TaskState | undefined)[]> {
-    return this.#untilDone('read', () => Promise.all(uuids.map((uuid) => this.#server.readState(uuid))));
+    return this.#untilDone('read', () => Promise.all(uuids.map((uuid) => this.#engine.results.read(uuid))));
   }
 
   #untilDone<T>(what: string, attempt: () => Promise<T>): Promise<T> {
     return untilDone(attempt, this.#aborted.signal, (error) => {
-      this.#server.logger.warn(
+      this.#engine.logger.warn(
         `A server cannot be ${what}, tasks of queue ${this.#options.queue} wait for it: ${errorText(error)}`,
         error,
       );

@@ -5,6 +5,7 @@ import { AsyncResult } from './async-result.ts';
 import type { Backend } from './backend.ts';
 import type { Broker } from './broker.ts';
 import { checkContractVersion } from './contract-version.ts';
+import type { Engine } from './engine.ts';
 import { MachineryError, NotSupportedError } from './errors.ts';
 import type { Lock } from './lock.ts';
 import { consoleLogger, type Logger } from './logger.ts';
@@ -70,20 +71,8 @@ export interface SendOptions<R = unknown> extends SignatureOptions<R> {
 const isSignal: Check = (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal');
 
 export class Server implements AsyncDisposable {
-  readonly broker: Broker;
-  readonly backend: Backend;
   readonly lock: Lock | undefined;
-  readonly defaultQueue: string;
-  readonly logger: Logger;
-  /** @internal */
-  readonly telemetry: SafeTelemetry;
-  /** @internal */
-  readonly registry: Registry = new Registry();
-  /** @internal */
-  readonly states: StateWriter;
-  /** @internal */
-  readonly sender: Sender;
-  readonly #results: ResultWaiter;
+  readonly #engine: Engine;
   readonly #workers = new Set<Worker>();
   #closing: Promise<void> | undefined;
 
@@ -108,24 +97,40 @@ export class Server implements AsyncDisposable {
     checkContractVersion('broker', options.broker);
     checkContractVersion('backend', options.backend);
     if (options.lock !== undefined) checkContractVersion('lock', options.lock);
-    this.broker = options.broker;
-    this.backend = options.backend;
-    this.lock = options.lock;
-    this.defaultQueue = options.defaultQueue ?? 'machinery_tasks';
-    this.logger = options.logger ?? consoleLogger;
-    this.telemetry = new SafeTelemetry(options.telemetry ?? {}, this.logger);
-    this.broker.attach?.({ defaultQueue: this.defaultQueue, logger: this.logger });
-    this.backend.attach?.({ logger: this.logger });
-    this.states = new StateWriter(this.backend, this.logger);
-    this.#results = new ResultWaiter(this.backend, this.logger);
-    this.sender = new Sender({
-      broker: this.broker,
-      states: this.states,
-      defaultQueue: this.defaultQueue,
-      resultsExpireInSeconds: options.resultsExpireInSeconds ?? 3_600,
-      telemetry: this.telemetry,
-      prePublishHandler: options.prePublishHandler,
-    });
+    const { broker, backend, lock, defaultQueue = 'machinery_tasks', logger = consoleLogger } = options;
+    const { resultsExpireInSeconds = 3_600, prePublishHandler } = options;
+    broker.attach?.({ defaultQueue, logger });
+    backend.attach?.({ logger });
+    const telemetry = new SafeTelemetry(options.telemetry ?? {}, logger);
+    const states = new StateWriter(backend, logger);
+    this.lock = lock;
+    this.#engine = {
+      broker,
+      backend,
+      defaultQueue,
+      logger,
+      telemetry,
+      registry: new Registry(),
+      states,
+      sender: new Sender({ broker, states, defaultQueue, resultsExpireInSeconds, telemetry, prePublishHandler }),
+      results: new ResultWaiter(backend, logger),
+    };
+  }
+
+  get broker(): Broker {
+    return this.#engine.broker;
+  }
+
+  get backend(): Backend {
+    return this.#engine.backend;
+  }
+
+  get defaultQueue(): string {
+    return this.#engine.defaultQueue;
+  }
+
+  get logger(): Logger {
+    return this.#engine.logger;
   }
 
   /**
@@ -151,7 +156,7 @@ export class Server implements AsyncDisposable {
     });
     if (typeof options.backoff === 'object')
       checkOptions(`\`backoff\` of handle('${task.name}')`, options.backoff, backoffChecks);
-    this.registry.add(declaredTask(task as unknown as TaskDefinition, handler as never, options));
+    this.#engine.registry.add(declaredTask(task as unknown as TaskDefinition, handler as never, options));
   }
 
   /**
@@ -159,7 +164,7 @@ export class Server implements AsyncDisposable {
    * fits the value (3 is an int64, 3.5 a float64). Declare the task when other programs depend on its types.
    */
   registerTask(name: string, task: PlainTask): void {
-    this.registry.add(plainTask(name, task));
+    this.#engine.registry.add(plainTask(name, task));
   }
 
   /** Registers several plain functions, by name. */
@@ -170,20 +175,20 @@ export class Server implements AsyncDisposable {
   }
 
   getRegisteredTaskNames(): string[] {
-    return this.registry.names();
+    return this.#engine.registry.names();
   }
 
   isTaskRegistered(name: string): boolean {
-    return this.registry.get(name) !== undefined;
+    return this.#engine.registry.get(name) !== undefined;
   }
 
   /** @throws MachineryError ERR_MACHINERY_TASK_NOT_REGISTERED. */
   getRegisteredTask(name: string): RegisteredTask {
-    const task = this.registry.get(name);
+    const task = this.#engine.registry.get(name);
     if (task === undefined)
       throw new MachineryError(
         'ERR_MACHINERY_TASK_NOT_REGISTERED',
-        `Task ${name} is not registered; registered are: ${this.registry.names().join(', ') || 'none'}`,
+        `Task ${name} is not registered; registered are: ${this.#engine.registry.names().join(', ') || 'none'}`,
       );
     return task;
   }
@@ -204,7 +209,7 @@ export class Server implements AsyncDisposable {
     this.#refuseWhenClosed();
     const returns = (signature as Partial<TaskSignature>)?.definition;
     const sendable = this.#prepare(signature, options);
-    const outcome = await this.sender.send(sendable);
+    const outcome = await this.#engine.sender.send(sendable);
     if (outcome.status === 'stored') return this.#resultOf(sendable.uuid, returns, true);
     if (outcome.status === 'failed') throw outcome.error;
     throw new MachineryError(
@@ -257,12 +262,15 @@ export class Server implements AsyncDisposable {
    */
   newWorker(consumerTag: string, options: WorkerOptions = {}): Worker {
     this.#refuseWhenClosed();
-    const worker = new Worker(this, consumerTag, options);
+    const worker = new Worker(this, this.#engine, consumerTag, options);
     this.#workers.add(worker);
     return worker;
   }
 
-  /** Stops the workers after their running tasks, rejects whoever waits for a result, and closes the adapters. Safe to call twice. */
+  /**
+   * Stops the workers after their running tasks, rejects whoever waits for a result, and closes broker, backend and lock:
+   * servers that share one are closed together. Safe to call twice.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -270,19 +278,14 @@ export class Server implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#workers].map((worker) => worker[Symbol.asyncDispose]()));
-    await this.sender.settled();
-    await this.states.settled();
-    this.#results.close();
+    await this.#engine.sender.settled();
+    await this.#engine.states.settled();
+    this.#engine.results.close();
     await Promise.all([this.broker.close(), this.backend.close(), this.lock?.close()]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  /** @internal Reads a state, together with whatever else is read in this tick. */
-  readState(taskUuid: string): Promise<TaskState | undefined> {
-    return this.#results.read(taskUuid);
   }
 
   #prepare(signature: Signature, options: SendOptions | undefined): Sendable {
@@ -299,7 +302,7 @@ export class Server implements AsyncDisposable {
     }
     const checked = checkSignature(wanted);
     const delayMs = delayOf(wanted);
-    return this.sender.complete(delayMs === undefined ? checked : { ...checked, eta: etaAfter(delayMs) });
+    return this.#engine.sender.complete(delayMs === undefined ? checked : { ...checked, eta: etaAfter(delayMs) });
   }
 
   #resultOf(
@@ -311,7 +314,7 @@ export class Server implements AsyncDisposable {
       definition === undefined
         ? decodeUntyped
         : ({ results = [] }: TaskState) => decodeResults(definition.returns, results);
-    return new AsyncResult(uuid, this.#results, decode, sentHere);
+    return new AsyncResult(uuid, this.#engine.results, decode, sentHere);
   }
 
   #refuseWhenClosed(): void {

@@ -4,6 +4,7 @@
 // States: new -> running <-> paused -> stopping -> stopped. A stopped worker is not started again.
 
 import { ConsumerLoop } from './consumer.ts';
+import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
 import { checkOptions, fn, integer, invalidOption, optional, show, string } from './options.ts';
 import { Processor } from './processor.ts';
@@ -43,7 +44,7 @@ export class Worker implements AsyncDisposable {
   #stopped: Promise<void> | undefined;
 
   /** @internal Made by `server.newWorker`. */
-  constructor(server: Server, consumerTag: string, options: WorkerOptions) {
+  constructor(server: Server, engine: Engine, consumerTag: string, options: WorkerOptions) {
     if (string(consumerTag) !== undefined)
       throw invalidOption(
         `newWorker: expected the consumer tag to be ${string(consumerTag)}, got ${show(consumerTag)}`,
@@ -68,7 +69,7 @@ export class Worker implements AsyncDisposable {
     });
     const errorHandler = (error: unknown, signature?: Signature) => this.#report(error, signature);
     this.#processor = new Processor({
-      server,
+      engine,
       queue: this.queue,
       maxDeliveries,
       errorHandler,

@@ -68,7 +68,9 @@ describe('a task state', () => {
       retryCount: 1,
     } as const;
     expect(encodeState(state)).toMatch(/,"Attempt":2,"RetryETA":"2026-11-21T08:00:00Z","RetryCount":1}$/);
-    expect(encodeStateCanonical(state)).toMatch(/,"TTL":0,"Attempt":2,"RetryETA":"2026-11-21T08:00:00Z","RetryCount":1}$/);
+    expect(encodeStateCanonical(state)).toMatch(
+      /,"TTL":0,"Attempt":2,"RetryETA":"2026-11-21T08:00:00Z","RetryCount":1}$/,
+    );
   });
 
   it('is the same after the round trip in either form', () => {
