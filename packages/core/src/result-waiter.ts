@@ -63,6 +63,7 @@ export class ResultWaiter {
         return reject(new NotSupportedError(this.#backend.name, 'results: it stores none'));
       if (this.#closed) return reject(closed(taskUuid));
       if (signal?.aborted) return reject(aborted(taskUuid, signal));
+      let unwatch: (() => void) | undefined;
       const end = () => {
         this.#waiters.delete(waiter);
         unwatch?.();
@@ -86,22 +87,20 @@ export class ResultWaiter {
       const onAbort = () => waiter.reject(aborted(taskUuid, signal as AbortSignal));
       signal?.addEventListener('abort', onAbort);
       const timeout =
-        timeoutMs === undefined
-          ? undefined
-          : setTimeout(
-              () =>
-                waiter.reject(
-                  new MachineryError(
-                    'ERR_MACHINERY_RESULT_TIMEOUT',
-                    `Task ${taskUuid} was not finished within ${timeoutMs} ms`,
-                  ),
-                ),
-              timeoutMs,
-            );
-      const unwatch = this.#backend.watch?.(taskUuid, waiter.resolve);
+        timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeUp(waiter, timeoutMs), timeoutMs);
+      unwatch = this.#backend.watch?.(taskUuid, waiter.resolve);
       this.#waiters.add(waiter);
       this.#readBy(0);
     });
+  }
+
+  /** Rejects, but not before the state was looked at once. */
+  async #timeUp(waiter: Waiter, timeoutMs: number): Promise<void> {
+    const { taskUuid, readAt } = waiter;
+    const state = readAt === 0 ? await this.read(taskUuid).catch(() => undefined) : undefined;
+    if (state !== undefined && isFinal(state.state)) return waiter.resolve(state);
+    const text = `Task ${taskUuid} was not finished within ${timeoutMs} ms`;
+    waiter.reject(new MachineryError('ERR_MACHINERY_RESULT_TIMEOUT', text));
   }
 
   /** Rejects everybody who waits. */
