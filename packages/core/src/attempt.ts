@@ -97,9 +97,9 @@ export class Attempt implements Announced, RunningAttempt {
     return this.#ended as Ended;
   }
 
-  /** The worker stops at once: the outcome is no longer wanted. */
+  /** The outcome is no longer wanted: the time is up, or the worker stops at once. */
   abort(reason: MachineryError): void {
-    this.context.abort(reason);
+    runAttempt(this, () => this.context.abort(reason)); // what a listener throws is the task's
     this.failWith(reason);
   }
 
@@ -142,8 +142,7 @@ export class Attempt implements Announced, RunningAttempt {
       'ERR_MACHINERY_TASK_TIMEOUT',
       `Task ${this.signature.name} took longer than ${timeoutMs} ms`,
     );
-    this.context.abort(error);
-    this.failWith(error);
+    this.abort(error);
   }
 
   #over(ended: Ended): void {

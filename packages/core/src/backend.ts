@@ -23,7 +23,7 @@ export interface BackendCapabilities {
   readonly readConsumes?: boolean;
   /** The largest state, in bytes of its encoded JSON. A larger result makes the task a FAILURE. */
   readonly maxStateBytes?: number;
-  /** The most states in one `write` or `read`. */
+  /** The most states in one `write` or `read`. Default: 1,000. */
   readonly maxBatch?: number;
   /** The most members of a group. */
   readonly maxGroupSize?: number;
@@ -48,7 +48,8 @@ export interface Backend {
    *
    * The rules of `mergeState` hold: PENDING starts over; RECEIVED, STARTED and RETRY never replace a final state of the
    * same send; a name or time of sending that the state lacks is kept from what is stored. A state that has both may be
-   * written blindly when it is final.
+   * written blindly when it is final. A store without these rules in its language reads, merges with `mergeState` and writes
+   * if nothing has changed in between; times are compared as times, not as text.
    */
   write(writes: readonly StateWrite[]): Promise<Outcome[]>;
 

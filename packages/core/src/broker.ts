@@ -20,7 +20,7 @@ export interface Message {
 /** A message in a consumer's hands. Adapters hand out objects of their own that also hold what settling needs. */
 export interface Delivery {
   readonly body: string;
-  /** Its task may have begun before: a consumer did not settle it, or requeued it as `begun`. */
+  /** Its task may have begun before: a consumer did not settle it, or requeued it as `begun`. True too often does no harm, too seldom does. */
   readonly redelivered: boolean;
   /** How many times it was handed out without being settled, this time included; absent where the broker does not count. */
   readonly deliveryCount?: number;
@@ -33,17 +33,15 @@ export type Settlement<D extends Delivery = Delivery> =
   /** Done: the message is gone for good. */
   | { readonly kind: 'ack'; readonly delivery: D }
   /**
-   * Back into the queue: to its old place (`front`) what this worker will not run, to the end (`back`), or due after
-   * `delayMs` milliseconds, what another worker should have. Not counted as a delivery where the broker lets one choose.
-   * `begun`: its task had begun, so the next delivery is `redelivered`. Brokers that have no end to put it to may ignore `position`.
+   * Back to its old place in the queue: this worker will not run it. `begun`: its task had begun, so that its next delivery
+   * is `redelivered`. Not counted as a delivery where the broker lets one choose. The order holds within one call.
    */
-  | {
-      readonly kind: 'requeue';
-      readonly delivery: D;
-      readonly position: 'front' | 'back';
-      readonly delayMs?: number;
-      readonly begun?: boolean;
-    }
+  | { readonly kind: 'requeue'; readonly delivery: D; readonly position: 'front'; readonly begun?: boolean }
+  /**
+   * To the end of the queue, or due after `delayMs` milliseconds: another worker should have it. Not counted either. Brokers
+   * whose queues have no end to put it to offer it again in their own way. A crash halfway may leave one copy more.
+   */
+  | { readonly kind: 'requeue'; readonly delivery: D; readonly position: 'back'; readonly delayMs?: number }
   /** To the queue's bounded list of dead messages, with the reason. */
   | { readonly kind: 'dead'; readonly delivery: D; readonly reason: string };
 
@@ -53,12 +51,17 @@ export interface BrokerCapabilities {
   readonly maxDelayMs?: number;
   /** The largest body, in bytes of UTF-8. Core refuses a larger one before publishing. */
   readonly maxMessageBytes?: number;
-  /** The most messages in one `publish`. */
+  /** The most messages in one `publish`. Default: 1,000. */
   readonly maxPublishBatch?: number;
   /** `Signature.priority` is honoured. */
   readonly priority?: boolean;
   /** Deliveries carry a `deliveryCount`. */
   readonly deliveryCount?: boolean;
+  /**
+   * The server pushes messages and stops while too many are not settled (AMQP, Pub/Sub): settlements are then not kept for
+   * the next take, which would wait for them.
+   */
+  readonly pushes?: boolean;
   /** `publish` resolves after the task has run in this process: no batches, no slots. */
   readonly eager?: boolean;
   /** `pendingMessages` works. */
@@ -82,7 +85,7 @@ export interface Broker {
   readonly name: string;
   readonly capabilities: BrokerCapabilities;
 
-  /** Called once by `new Server`. Must not connect. */
+  /** Called by each `new Server` that it is given to. Must not connect. */
   attach?(environment: BrokerEnvironment): void;
 
   /** What an empty routing key becomes. Default: the server's default queue. */
@@ -116,24 +119,37 @@ export interface ConsumeOptions {
   readonly queue: string;
   /** The worker's tag, for the broker's own lists of consumers. */
   readonly tag: string;
-  /** The most messages that core will have in hand at once. */
+  /** How many tasks run at once. */
+  readonly slots: number;
+  /**
+   * The most messages that core has in hand at once: those that run and those whose states are being stored. A broker
+   * that pushes may hold fewer, `slots` at least.
+   */
   readonly maxInHand: number;
 }
 
 /** One consumer of one queue. Core has at most one `exchange` under way; `settle` may be called while it waits. */
 export interface Consumer<D extends Delivery = Delivery> {
   /**
-   * Settles what is done and takes up to `want` messages (at least 1), in one round trip where the broker can. Resolves
-   * as soon as there is any message; waits while there is none, until `signal` aborts: then it resolves with what it has,
-   * often nothing. It never rejects because of the signal, and never loses what it took.
+   * Settles what is done and takes up to `want` messages (at least 1), in one round trip where the broker can; fewer are
+   * fine. Resolves as soon as there is any message; waits while there is none, until `signal` aborts: then it resolves with
+   * what it has, often nothing. It never rejects because of the signal, and never loses what it took.
    *
-   * Rejects when the connection is lost, after which core calls it again with the same settlements: settling a delivery
-   * twice must do no harm. A settlement of a delivery that is no longer this consumer's is ignored. Deliveries come back
-   * as the objects that were handed out. After `close`: rejects with `ERR_MACHINERY_CLOSED`.
+   * Rejects when it does not know whether it settled or took. Core then calls it again after a while, with the same
+   * settlements, and it connects again in there, without a loop of its own. Settling a delivery twice must do no harm: deliveries
+   * are told apart as the objects that were handed out, never by their bodies. A settlement of a delivery that is no
+   * longer this consumer's, or of a connection that is lost, is ignored whole. What a lost reply took comes with a
+   * later exchange, not as a redelivery. After `close`: rejects with `ERR_MACHINERY_CLOSED`.
    */
   exchange(settled: readonly Settlement<D>[], want: number, signal: AbortSignal): Promise<D[]>;
-  /** Settles without taking. Rejects like `exchange`. */
+  /** Settles without taking. Resolves when the transport has it; rejects like `exchange`. */
   settle(settled: readonly Settlement<D>[]): Promise<void>;
+  /**
+   * Whether `delivery` is still this consumer's. Core asks before it stores how a task ended, and lets the task go
+   * when another consumer has it. Answers true at once when that is certain, a promise when the server must be asked.
+   * Absent: a consumer keeps its deliveries for as long as it lives.
+   */
+  owns?(delivery: D): boolean | Promise<boolean>;
   /** Gives back at once what is not settled, as redeliveries, and ends the consumer. Safe to call twice. */
   close(): Promise<void>;
 }

@@ -1,9 +1,10 @@
 // Keeps a worker's slots filled from one queue and settles what is done. It knows nothing of tasks: each delivery goes to
 // `handle`, whose verdict is settled with the next take, or by itself when no take comes soon.
 //
-// States: new -> running <-> paused -> stopping -> stopped. `stop` waits for what is in hand; `abort` gives it back.
+// States: new -> running -> stopping -> stopped, and paused or not. `stop` waits for what is in hand; `abort` gives it back.
 // Invariant: every delivery that was taken is settled exactly once, or given back by the broker when the consumer closes.
 
+import { clearImmediate, setImmediate } from 'node:timers';
 import { reconnectDelayMs, sleep } from './backoff.ts';
 import type { Broker, Consumer, Delivery, Settlement } from './broker.ts';
 import { errorText, MachineryError } from './errors.ts';
@@ -12,13 +13,17 @@ import type { Logger } from './logger.ts';
 /** What becomes of a delivery: a Settlement without its delivery. */
 export type Verdict =
   | { readonly kind: 'ack' }
-  | {
-      readonly kind: 'requeue';
-      readonly position: 'front' | 'back';
-      readonly delayMs?: number;
-      readonly begun?: boolean;
-    }
+  | { readonly kind: 'requeue'; readonly position: 'front'; readonly begun?: boolean }
+  | { readonly kind: 'requeue'; readonly position: 'back'; readonly delayMs?: number }
   | { readonly kind: 'dead'; readonly reason: string };
+
+/** A delivery's place in the worker's hands. */
+export interface Hold {
+  /** Frees the slot for another delivery: the task has ended. The verdict may come later. */
+  release(): void;
+  /** Whether the delivery is still this worker's. */
+  owns(): boolean | Promise<boolean>;
+}
 
 export interface ConsumerLoopOptions {
   readonly broker: Broker;
@@ -27,8 +32,8 @@ export interface ConsumerLoopOptions {
   /** How many deliveries may run at once. */
   readonly concurrency: number;
   readonly logger: Logger;
-  /** Works on a delivery. Calls `release` when its slot is free for another, which is before the verdict. Never rejects. */
-  readonly handle: (delivery: Delivery, release: () => void) => Promise<Verdict>;
+  /** Works on a delivery. Never rejects. */
+  readonly handle: (delivery: Delivery, hold: Hold) => Promise<Verdict>;
   /** Asked before taking; false means to ask again a little later. */
   readonly mayTake: (() => boolean | Promise<boolean>) | undefined;
   /** Told of each outage of the broker, once. */
@@ -47,13 +52,15 @@ export class ConsumerLoop {
   readonly #slots: number;
   readonly #maxInHand: number;
   readonly #inHand = new Set<Delivery>();
-  #phase: 'new' | 'running' | 'paused' | 'stopping' | 'stopped' = 'new';
+  #phase: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
+  #paused = false;
   #consumer: Consumer | undefined;
   #loop: Promise<void> | undefined;
   /** Ends the wait of the exchange or the backoff under way, for a change of phase. */
   #interrupt = new AbortController();
   #settled: Settlement[] = [];
-  #settleTimer: NodeJS.Timeout | undefined;
+  /** There while settlements are about to be settled by themselves. */
+  #cancelSettle: (() => void) | undefined;
   #settling: Promise<void> = Promise.resolve();
   #running = 0;
   #wake: (() => void) | undefined;
@@ -73,7 +80,7 @@ export class ConsumerLoop {
     this.#phase = 'running';
     for (;;) {
       try {
-        this.#consumer = await broker.consume({ queue, tag, maxInHand: this.#maxInHand });
+        this.#consumer = await broker.consume({ queue, tag, slots: this.#slots, maxInHand: this.#maxInHand });
         break;
       } catch (error) {
         if (!MachineryError.is(error, 'ERR_MACHINERY_BROKER_UNAVAILABLE')) throw error;
@@ -86,16 +93,19 @@ export class ConsumerLoop {
   }
 
   pause(): void {
-    if (this.#phase === 'running') this.#enter('paused');
+    this.#paused = true;
+    this.#changed();
   }
 
   resume(): void {
-    if (this.#phase === 'paused') this.#enter('running');
+    this.#paused = false;
+    this.#changed();
   }
 
   /** Takes no more; resolves when everything in hand is done and settled, and the consumer is closed. */
   async stop(): Promise<void> {
-    if (!this.#stopping()) this.#enter('stopping');
+    if (this.#phase !== 'stopped') this.#phase = 'stopping';
+    this.#changed();
     await this.#loop;
   }
 
@@ -104,15 +114,16 @@ export class ConsumerLoop {
     for (const delivery of this.#inHand)
       this.#settled.push({ kind: 'requeue', position: 'front', begun: true, delivery });
     this.#inHand.clear();
-    this.#enter('stopping');
+    this.#phase = 'stopping';
+    this.#changed();
   }
 
   #stopping(): boolean {
     return this.#phase === 'stopping' || this.#phase === 'stopped';
   }
 
-  #enter(phase: 'running' | 'paused' | 'stopping'): void {
-    this.#phase = phase;
+  /** Ends whatever is waiting, so that the loop looks again at what it should do. */
+  #changed(): void {
     this.#interrupt.abort();
     this.#interrupt = new AbortController();
     this.#wake?.();
@@ -121,11 +132,9 @@ export class ConsumerLoop {
   async #run(): Promise<void> {
     const consumer = this.#consumer as Consumer;
     while (!(this.#stopping() && this.#inHand.size === 0)) {
-      const want =
-        this.#phase === 'running' ? Math.min(this.#slots - this.#running, this.#maxInHand - this.#inHand.size) : 0;
+      const want = this.#mayRun() ? Math.min(this.#slots - this.#running, this.#maxInHand - this.#inHand.size) : 0;
       if (want <= 0) await this.#change();
-      else if (this.#options.mayTake !== undefined && !(await this.#mayTake()))
-        await sleep(mayTakeAgainMs, this.#interrupt.signal);
+      else if (this.#options.mayTake !== undefined && !(await this.#mayTake())) await this.#pauseFor(mayTakeAgainMs);
       else await this.#take(consumer, want);
     }
     await this.#settleLast(consumer);
@@ -157,7 +166,7 @@ export class ConsumerLoop {
   }
 
   #mayRun(): boolean {
-    return this.#phase === 'running';
+    return this.#phase === 'running' && !this.#paused;
   }
 
   #start(delivery: Delivery): void {
@@ -174,7 +183,8 @@ export class ConsumerLoop {
       this.#running--;
       this.#wake?.();
     };
-    void this.#options.handle(delivery, release).then((verdict) => {
+    const owns = () => this.#consumer?.owns?.(delivery) ?? true;
+    void this.#options.handle(delivery, { release, owns }).then((verdict) => {
       release();
       if (!this.#inHand.delete(delivery)) return; // given back by abort
       this.#settle({ ...verdict, delivery });
@@ -188,14 +198,22 @@ export class ConsumerLoop {
   }
 
   #settleSoon(): void {
-    this.#settleTimer ??= setTimeout(() => {
+    if (this.#cancelSettle !== undefined) return;
+    const settle = () => {
       this.#settling = this.#settling.then(() => this.#settleNow());
-    }, rideAlongMs);
+    };
+    if (this.#options.broker.capabilities.pushes === true) {
+      const immediate = setImmediate(settle);
+      this.#cancelSettle = () => clearImmediate(immediate);
+    } else {
+      const timer = setTimeout(settle, rideAlongMs);
+      this.#cancelSettle = () => clearTimeout(timer);
+    }
   }
 
   #takeSettled(): Settlement[] {
-    clearTimeout(this.#settleTimer);
-    this.#settleTimer = undefined;
+    this.#cancelSettle?.();
+    this.#cancelSettle = undefined;
     const settled = this.#settled;
     this.#settled = [];
     return settled;
@@ -216,7 +234,7 @@ export class ConsumerLoop {
 
   async #settleLast(consumer: Consumer): Promise<void> {
     await this.#settling;
-    clearTimeout(this.#settleTimer);
+    this.#cancelSettle?.();
     for (let tries = 1; this.#settled.length > 0; tries++) {
       const settled = this.#takeSettled();
       try {
@@ -244,16 +262,23 @@ export class ConsumerLoop {
       );
       this.#options.onError(error);
     }
-    if (!this.#stopping()) await sleep(reconnectDelayMs(this.#failures), this.#interrupt.signal);
+    await this.#pauseFor(reconnectDelayMs(this.#failures));
   }
 
   async #mayTake(): Promise<boolean> {
+    const { signal } = this.#interrupt;
     try {
-      return (await this.#options.mayTake?.()) !== false;
+      const interrupted = new Promise<false>((resolve) => signal.addEventListener('abort', () => resolve(false)));
+      return (await Promise.race([this.#options.mayTake?.(), interrupted])) !== false;
     } catch (error) {
       this.#options.logger.error(`preConsumeHandler failed, nothing is taken: ${errorText(error)}`, error);
       return false;
     }
+  }
+
+  /** Waits, unless there is a stop to come to. */
+  async #pauseFor(delayMs: number): Promise<void> {
+    if (!this.#stopping()) await sleep(delayMs, this.#interrupt.signal);
   }
 
   /** Resolves when a slot is free or the phase has changed. */

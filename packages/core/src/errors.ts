@@ -45,12 +45,12 @@ export class MachineryError extends Error {
 
   /** Whether `value` is an error of this project, made by this or by another copy of core, and has `code` when one is given. */
   static is(value: unknown, code?: MachineryErrorCode): value is MachineryError {
-    return (
-      typeof value === 'object' &&
-      value !== null &&
-      brand in value &&
-      (code === undefined || (value as MachineryError).code === code)
-    );
+    try {
+      const isOurs = typeof value === 'object' && value !== null && brand in value;
+      return isOurs && (code === undefined || (value as MachineryError).code === code);
+    } catch {
+      return false; // tasks throw anything, a revoked proxy too
+    }
   }
 }
 
@@ -102,11 +102,18 @@ export class RetryLater extends MachineryError {
 /** The text of anything that was thrown, for logs and stored states. Never throws, whatever `thrown` is. */
 export function errorText(thrown: unknown): string {
   try {
-    if (thrown instanceof Error) return thrown.message || thrown.name;
-    if (typeof thrown === 'object' && thrown !== null && 'message' in thrown && typeof thrown.message === 'string')
-      return thrown.message;
-    return typeof thrown === 'object' && thrown !== null ? (JSON.stringify(thrown) ?? String(thrown)) : String(thrown);
+    if (typeof thrown !== 'object' || thrown === null) return String(thrown);
+    const { message } = thrown as { message?: unknown };
+    if (thrown instanceof Error) return String(message || thrown.name);
+    return typeof message === 'string' ? message : (JSON.stringify(thrown) ?? String(thrown));
   } catch {
     return 'The task threw a value that has no text';
   }
+}
+
+/** How long the thrown value asks to wait, in milliseconds; undefined when it is no RetryLater. */
+export function retryLaterMs(thrown: unknown): number | undefined {
+  if (!MachineryError.is(thrown, 'ERR_MACHINERY_RETRY_LATER')) return undefined;
+  const { delayMs } = thrown as RetryLater;
+  return Number.isFinite(delayMs) && delayMs >= 0 ? delayMs : undefined;
 }

@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { errorText } from './errors.ts';
+import { header } from './headers.ts';
 import type { Logger } from './logger.ts';
 import type { Outcome } from './outcome.ts';
 import type { Sendable, Sender } from './sender.ts';
@@ -56,21 +57,22 @@ export async function sendFollowUps(
 
 async function sendOne(ports: FollowUpPorts, callback: Sendable, state: TaskState | undefined): Promise<void> {
   if (state !== undefined && state.state !== 'PENDING') return;
-  let refused: Error | undefined;
-  try {
-    const outcome = await ports.persist(() =>
-      state === undefined ? ports.sender.send(callback) : ports.sender.republish(callback),
-    );
-    if (outcome.status === 'failed') refused = outcome.error;
-  } catch (error) {
-    refused = error as Error;
-  }
-  if (refused === undefined) return;
-  ports.logger.error(
-    `Callback ${callback.name} (${callback.uuid}) can never be sent and is marked as failed: ${errorText(refused)}`,
-    refused,
+  const { sender } = ports;
+  const outcome = await ports.persist(() =>
+    state === undefined ? sender.send(callback) : sender.republish(sentWhen(callback, state)),
   );
-  await ports.fail(callback, refused);
+  if (outcome.status !== 'failed') return;
+  const { error } = outcome;
+  const text = `Callback ${callback.name} (${callback.uuid}) can never be sent and is marked as failed: ${errorText(error)}`;
+  ports.logger.error(text, error);
+  await ports.fail(callback, error);
+}
+
+/** The message says what its PENDING says: they are one send. */
+function sentWhen(callback: Sendable, { createdAt }: TaskState): Sendable {
+  return createdAt === undefined
+    ? callback
+    : { ...callback, headers: { ...callback.headers, [header.sentAt]: createdAt } };
 }
 
 /** The same callback of the same task always gets the same UUID, so that a redelivery finds what it sent before. */

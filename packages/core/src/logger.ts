@@ -20,3 +20,19 @@ export const consoleLogger: Logger = {
   warn: (message, ...details) => console.warn(message, ...details),
   error: (message, ...details) => console.error(message, ...details),
 };
+
+/** A logger that never throws: what is logged may be anything that a task threw, and break while it is printed. */
+export function guardedLogger(logger: Logger): Logger {
+  const guarded =
+    (level: keyof Logger) =>
+    (message: string, ...details: unknown[]): void => {
+      try {
+        logger[level](message, ...details);
+      } catch {
+        try {
+          logger[level](message);
+        } catch {} // a logger that cannot even log a text has nowhere to say so
+      }
+    };
+  return { debug: guarded('debug'), info: guarded('info'), warn: guarded('warn'), error: guarded('error') };
+}

@@ -6,9 +6,9 @@
 import { Attempt, type Ended } from './attempt.ts';
 import { untilDone } from './backoff.ts';
 import type { Delivery } from './broker.ts';
-import type { Verdict } from './consumer.ts';
+import type { Hold, Verdict } from './consumer.ts';
 import type { Engine } from './engine.ts';
-import { errorText, MachineryError, type RetryLater } from './errors.ts';
+import { errorText, MachineryError, retryLaterMs } from './errors.ts';
 import { errorCallbacks, sendFollowUps, successCallbacks } from './follow-ups.ts';
 import type { Outcome } from './outcome.ts';
 import type { RegisteredTask } from './registry.ts';
@@ -30,12 +30,16 @@ export interface ProcessorOptions {
 }
 
 const ack: Verdict = { kind: 'ack' };
+/** How much of an error's text is kept in a state that is too large with the whole of it, in characters. */
+const shortErrorLength = 100;
 
 export class Processor {
   readonly #options: ProcessorOptions;
   readonly #engine: Engine;
   readonly #unknown: UnknownTasks;
   readonly #attempts = new Set<Attempt>();
+  /** What cannot be done now, for one warning. */
+  readonly #away = new Set<string>();
   /** Fires when nothing that is in hand is wanted any more. */
   readonly #aborted = new AbortController();
 
@@ -51,12 +55,12 @@ export class Processor {
     for (const attempt of this.#attempts) attempt.abort(reason);
   }
 
-  /** Carries out one delivery. Calls `release` when the task has ended. Never rejects. */
-  async handle(delivery: Delivery, release: () => void): Promise<Verdict> {
+  /** Carries out one delivery. Never rejects. */
+  async handle(delivery: Delivery, hold: Hold): Promise<Verdict> {
     try {
-      return await this.#process(delivery, release);
+      return await this.#process(delivery, hold);
     } catch (error) {
-      if (this.#aborted.signal.aborted) return { kind: 'requeue', position: 'front' };
+      if (this.#aborted.signal.aborted) return { kind: 'requeue', position: 'front', begun: true };
       this.#engine.logger.error(
         `A message of queue ${this.#options.queue} could not be processed and goes back: ${errorText(error)}`,
         error,
@@ -66,23 +70,25 @@ export class Processor {
     }
   }
 
-  async #process(delivery: Delivery, release: () => void): Promise<Verdict> {
+  async #process(delivery: Delivery, hold: Hold): Promise<Verdict> {
     const signature = this.#decode(delivery);
     if (signature instanceof Error) return { kind: 'dead', reason: signature.message };
     const task = this.#engine.registry.get(signature.name);
-    if (task === undefined) return this.#unknown.verdict(signature);
+    if (task === undefined) return this.#unknown.verdict(signature, delivery.body);
 
     const attempt = new Attempt(signature, this.#engine);
     const stored = this.#lookBack(attempt, delivery);
     if (delivery.redelivered && attempt.sentAt !== undefined && stored !== undefined) {
       const verdict = await this.#resume(attempt, await stored);
       if (verdict !== undefined) return verdict;
+      this.#aborted.signal.throwIfAborted();
     }
     if ((delivery.deliveryCount ?? 1) > this.#options.maxDeliveries)
       return this.#failed(attempt, tooManyDeliveries(signature, delivery));
 
-    const ended = await this.#run(attempt, task, release);
+    const ended = await this.#run(attempt, task, hold);
     this.#aborted.signal.throwIfAborted();
+    if (!(await hold.owns())) return this.#letGo(attempt);
     if (stored !== undefined) await stored;
     if (ended.kind === 'success') return this.#succeeded(attempt, ended.results);
     return this.#retried(attempt, task, ended) ?? this.#failed(attempt, ended.error);
@@ -136,14 +142,12 @@ export class Processor {
     const reached = state.attempt ?? 1;
     if (reached > attempt.context.attempt) return ack; // a later attempt was published and has begun
     if (state.state !== 'RETRY' || state.retryEta === undefined || reached < attempt.context.attempt) return undefined;
-    await this.#republish(
-      attempt,
-      nextAttempt(signature, state.retryEta, (state.retryCount ?? 0) < (signature.retryCount ?? 0)),
-    );
-    return ack;
+    const usesRetry = (state.retryCount ?? 0) < (signature.retryCount ?? 0);
+    const refused = await this.#republish(attempt, nextAttempt(signature, state.retryEta, usesRetry));
+    return refused === undefined ? ack : this.#failed(attempt, refused);
   }
 
-  async #run(attempt: Attempt, task: RegisteredTask, release: () => void): Promise<Ended> {
+  async #run(attempt: Attempt, task: RegisteredTask, hold: Hold): Promise<Ended> {
     const { preTaskHandler, postTaskHandler } = this.#options;
     const { states, telemetry } = this.#engine;
     this.#attempts.add(attempt);
@@ -152,14 +156,23 @@ export class Processor {
       const args = attempt.decodeArgs(task);
       if (args !== undefined) {
         if (preTaskHandler !== undefined) await this.#hook('preTaskHandler', preTaskHandler, attempt);
+        this.#aborted.signal.throwIfAborted();
         await telemetry.runTask(attempt.signature, () => attempt.run(task, args));
         if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
       }
-      release();
+      hold.release();
       return await attempt.seal();
     } finally {
       this.#attempts.delete(attempt);
     }
+  }
+
+  /** Another worker has the message: how the task ended here is its to say. The broker ignores the verdict. */
+  #letGo({ signature }: Attempt): Verdict {
+    this.#engine.logger.warn(
+      `Task ${signature.name} (${signature.uuid}) was given to another worker while it ran here: its outcome here is dropped`,
+    );
+    return { kind: 'requeue', position: 'front', begun: true };
   }
 
   async #hook(name: string, hook: (signature: Signature) => unknown, { signature }: Attempt): Promise<void> {
@@ -185,7 +198,7 @@ export class Processor {
     const text = errorText(error);
     this.#engine.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
     this.#options.errorHandler(error, signature);
-    const refused = await this.#store(attempt.stateOf('FAILURE', { error: text }));
+    const refused = await this.#storeWithError(attempt, 'FAILURE', text);
     if (refused !== undefined) return { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
     this.#engine.telemetry.record('task.failed', 1, signature);
     return this.#followUp(errorCallbacks(signature, text), false);
@@ -194,24 +207,25 @@ export class Processor {
   /** Publishes the next attempt, when the task has one: undefined means that this was the last. */
   #retried(attempt: Attempt, task: RegisteredTask, ended: Ended & { kind: 'failure' }): Promise<Verdict> | undefined {
     const { signature } = attempt;
-    const later = MachineryError.is(ended.error, 'ERR_MACHINERY_RETRY_LATER') ? (ended.error as RetryLater) : undefined;
-    if (ended.final === true || (later === undefined && (signature.retryCount ?? 0) <= 0)) return undefined;
+    const laterMs = retryLaterMs(ended.error);
+    if (ended.final === true || (laterMs === undefined && (signature.retryCount ?? 0) <= 0)) return undefined;
     let delayMs: number;
     try {
-      delayMs = later?.delayMs ?? retryDelayMs(signature, ended.error, task.backoff);
+      delayMs = laterMs ?? retryDelayMs(signature, ended.error, task.backoff);
     } catch (error) {
       return this.#failed(attempt, error); // a backoff function of the user's that throws
     }
-    return this.#retry(attempt, delayMs, later === undefined, ended.error);
+    return this.#retry(attempt, delayMs, laterMs === undefined, ended.error);
   }
 
   async #retry(attempt: Attempt, delayMs: number, usesRetry: boolean, error: unknown): Promise<Verdict> {
     const { signature } = attempt;
     const eta = etaAfter(delayMs);
     const next = nextAttempt(signature, eta, usesRetry);
-    const more = { error: errorText(error), retryEta: eta, retryCount: next.retryCount ?? 0 };
+    const more = { retryEta: eta, retryCount: next.retryCount ?? 0 };
     const refused =
-      (await this.#store(attempt.stateOf('RETRY', more), etaMs(eta))) ?? (await this.#republish(attempt, next));
+      (await this.#storeWithError(attempt, 'RETRY', errorText(error), more, etaMs(eta))) ??
+      (await this.#republish(attempt, next));
     if (refused !== undefined) return this.#failed(attempt, refused);
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
@@ -246,14 +260,29 @@ export class Processor {
   /** A callback that can never be sent is a FAILURE, and its own error callbacks are told. */
   async #failUnsent(callback: Sendable, error: Error): Promise<void> {
     const attempt = new Attempt(callback, this.#engine);
-    await this.#store(attempt.stateOf('FAILURE', { error: error.message }));
+    await this.#storeWithError(attempt, 'FAILURE', error.message);
     await this.#followUp(errorCallbacks(callback, error.message), false);
+  }
+
+  /** Stores a state with an error's text, shortened when the backend refuses it whole. */
+  async #storeWithError(
+    attempt: Attempt,
+    name: 'FAILURE' | 'RETRY',
+    error: string,
+    more: Partial<TaskState> = {},
+    dueAtMs?: number,
+  ): Promise<Error | undefined> {
+    const refused = await this.#store(attempt.stateOf(name, { ...more, error }), dueAtMs);
+    if (refused === undefined || error.length <= shortErrorLength) return refused;
+    const short = `${error.slice(0, shortErrorLength)}…`;
+    return this.#store(attempt.stateOf(name, { ...more, error: short }), dueAtMs);
   }
 
   /** Stores a state, waiting out a backend that is away. Answers why it can never be stored. */
   async #store(state: TaskState, dueAtMs?: number): Promise<Error | undefined> {
     const write = { state, expiresInSeconds: this.#engine.sender.expiresInSeconds(dueAtMs) };
     const outcome = await this.#persist(() => this.#engine.states.write(write));
+    this.#aborted.signal.throwIfAborted(); // the message was given back: what follows is another worker's
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
 
@@ -283,13 +312,17 @@ export class Processor {
     return this.#untilDone('read', () => Promise.all(uuids.map((uuid) => this.#engine.results.read(uuid))));
   }
 
-  #untilDone<T>(what: string, attempt: () => Promise<T>): Promise<T> {
-    return untilDone(attempt, this.#aborted.signal, (error) => {
-      this.#engine.logger.warn(
-        `A server cannot be ${what}, tasks of queue ${this.#options.queue} wait for it: ${errorText(error)}`,
-        error,
-      );
+  /** Waits out a server that is away, and says so once for all that wait for it. */
+  async #untilDone<T>(what: string, attempt: () => Promise<T>): Promise<T> {
+    const { logger } = this.#engine;
+    const { queue } = this.#options;
+    const result = await untilDone(attempt, this.#aborted.signal, (error) => {
+      if (this.#away.has(what)) return;
+      this.#away.add(what);
+      logger.warn(`A server cannot be ${what}, tasks of queue ${queue} wait for it: ${errorText(error)}`, error);
     });
+    if (this.#away.delete(what)) logger.info(`The server can be ${what} again, tasks of queue ${queue} go on`);
+    return result;
   }
 }
 

@@ -55,7 +55,7 @@ export function retryDelayMs(
   const backoff = rule ?? backoffOf(signature);
   if (backoff === undefined) return nextFibonacci(signature.retryTimeout ?? 0) * 1_000;
   const { delayMs, factor = 2, maxDelayMs = Number.POSITIVE_INFINITY, jitter = 0 } = backoff;
-  return Math.min(maxDelayMs, delayMs * factor ** (attempt - 1)) * (1 - Math.random() * jitter);
+  return Math.min(maxDelayMs, delayMs * factor ** Math.min(attempt - 1, 500)) * (1 - Math.random() * jitter);
 }
 
 /** The message of the next attempt: one less retry to come, unless the task asked to run later. Deterministic, so that it can be made again. */

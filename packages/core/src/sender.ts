@@ -180,7 +180,7 @@ function timeNow(): string {
   const time = Date.now();
   if (time !== now) {
     now = time;
-    nowText = new Date(time).toISOString();
+    nowText = encodeTime(new Date(time)); // as it comes back from the state's CreatedAt
   }
   return nowText;
 }

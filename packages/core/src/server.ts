@@ -8,7 +8,7 @@ import { checkContractVersion } from './contract-version.ts';
 import type { Engine } from './engine.ts';
 import { MachineryError, NotSupportedError } from './errors.ts';
 import type { Lock } from './lock.ts';
-import { consoleLogger, type Logger } from './logger.ts';
+import { consoleLogger, guardedLogger, type Logger } from './logger.ts';
 import { type Check, checkOptions, fn, integer, invalidOption, object, optional, show, string } from './options.ts';
 import {
   declaredTask,
@@ -97,7 +97,8 @@ export class Server implements AsyncDisposable {
     checkContractVersion('broker', options.broker);
     checkContractVersion('backend', options.backend);
     if (options.lock !== undefined) checkContractVersion('lock', options.lock);
-    const { broker, backend, lock, defaultQueue = 'machinery_tasks', logger = consoleLogger } = options;
+    const { broker, backend, lock, defaultQueue = 'machinery_tasks' } = options;
+    const logger = guardedLogger(options.logger ?? consoleLogger);
     const { resultsExpireInSeconds = 3_600, prePublishHandler } = options;
     broker.attach?.({ defaultQueue, logger });
     backend.attach?.({ logger });

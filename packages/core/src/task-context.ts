@@ -78,40 +78,32 @@ let guards = 0;
  * process. What does not come from a task goes the way it would go without this. Answers the function that ends it.
  */
 export function guardProcess(): () => void {
-  const onRejection = (reason: unknown) => {
-    if (!blame(reason, 'left a promise rejected') && guards >= process.listenerCount('unhandledRejection'))
-      throw reason;
-  };
-  const onException = (error: unknown) => {
-    if (blame(error, 'threw outside of its call')) return;
-    // Nobody else listens: let the process end as it would have.
-    if (guards >= process.listenerCount('uncaughtException')) {
-      process.removeAllListeners('uncaughtException');
-      process.nextTick(() => {
-        throw error;
-      });
-    }
-  };
-  process.on('unhandledRejection', onRejection);
-  process.on('uncaughtException', onException);
-  guards++;
+  if (guards++ === 0) process.on('unhandledRejection', onRejection).on('uncaughtException', onException);
+  let ended = false;
   return () => {
-    process.off('unhandledRejection', onRejection);
-    process.off('uncaughtException', onException);
-    guards--;
+    if (ended) return;
+    ended = true;
+    if (--guards === 0) process.off('unhandledRejection', onRejection).off('uncaughtException', onException);
   };
 }
 
-const blamed = new WeakSet<object>();
+function onRejection(reason: unknown): void {
+  if (!blameTask(reason, 'left a promise rejected') && process.listenerCount('unhandledRejection') === 1) throw reason;
+}
 
-function blame(reason: unknown, what: string): boolean {
+function onException(error: unknown): void {
+  if (blameTask(error, 'threw outside of its call') || process.listenerCount('uncaughtException') > 1) return;
+  // Nobody else listens: let the process end as it would have.
+  process.off('uncaughtException', onException);
+  process.nextTick(() => {
+    throw error;
+  });
+}
+
+/** Fails the task that the running code belongs to; false when it belongs to none. */
+function blameTask(reason: unknown, what: string): boolean {
   const attempt = running.getStore();
   if (attempt === undefined) return false;
-  // Several workers in one process guard it: one of them is enough.
-  if (typeof reason === 'object' && reason !== null) {
-    if (blamed.has(reason)) return true;
-    blamed.add(reason);
-  }
   if (!attempt.failWith(reason)) attempt.context.logger.error(`The task ${what} after it had ended`, reason);
   return true;
 }

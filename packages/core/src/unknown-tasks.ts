@@ -1,9 +1,10 @@
 // What becomes of a message whose task this worker does not have: back to the end of the queue, so that another worker
 // gets it; with a growing delay only when the same message comes back here. One warning for each name.
 
+import { createHash } from 'node:crypto';
 import type { Verdict } from './consumer.ts';
 import type { Logger } from './logger.ts';
-import type { Sendable } from './sender.ts';
+import type { Signature } from './signature.ts';
 
 /** The longest wait before a message is offered again, in milliseconds. */
 const maxDelayMs = 5_000;
@@ -14,7 +15,7 @@ export class UnknownTasks {
   readonly #logger: Logger;
   readonly #queue: string;
   readonly #warned = new Set<string>();
-  /** How often a message came here, by its UUID. */
+  /** How often a message came here, by the hash of its body. */
   readonly #seen = new Map<string, number>();
 
   constructor(logger: Logger, queue: string) {
@@ -22,15 +23,16 @@ export class UnknownTasks {
     this.#queue = queue;
   }
 
-  verdict({ name, uuid, ignoreWhenTaskNotRegistered }: Sendable): Verdict {
+  verdict({ name, ignoreWhenTaskNotRegistered }: Signature, body: string): Verdict {
     if (ignoreWhenTaskNotRegistered === true) {
       this.#warn(name, 'its messages are dropped, as they ask for');
       return { kind: 'ack' };
     }
     this.#warn(name, 'its messages go back for a worker that has it');
-    const before = this.#seen.get(uuid) ?? 0;
-    this.#seen.delete(uuid);
-    this.#seen.set(uuid, before + 1);
+    const message = createHash('sha256').update(body).digest('base64');
+    const before = this.#seen.get(message) ?? 0;
+    this.#seen.delete(message);
+    this.#seen.set(message, before + 1);
     if (this.#seen.size > remembered) this.#seen.delete(this.#seen.keys().next().value as string);
     if (before === 0) return { kind: 'requeue', position: 'back' };
     return { kind: 'requeue', position: 'back', delayMs: Math.min(maxDelayMs, 100 * 2 ** Math.min(before - 1, 10)) };

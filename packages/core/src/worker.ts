@@ -20,7 +20,7 @@ export interface WorkerOptions {
   /** A task whose message was delivered more often than this without being settled ends its process, and is a FAILURE. Default: 10. */
   readonly maxDeliveries?: number;
   /** Told of what fails: the last attempt of a task (with its signature), or the broker. */
-  readonly errorHandler?: (error: unknown, signature?: Signature) => void;
+  readonly errorHandler?: (error: unknown, signature?: Signature) => unknown;
   /** Called before each attempt; it waits for the answer. */
   readonly preTaskHandler?: (signature: Signature) => unknown;
   /** Called after each attempt, however it ended; it waits for the answer. */
@@ -82,7 +82,7 @@ export class Worker implements AsyncDisposable {
       tag: consumerTag,
       concurrency: this.concurrency,
       logger: server.logger,
-      handle: (delivery, release) => this.#processor.handle(delivery, release),
+      handle: (delivery, hold) => this.#processor.handle(delivery, hold),
       mayTake: preConsumeHandler && (() => preConsumeHandler(this)),
       onError: errorHandler,
     });
@@ -179,10 +179,12 @@ export class Worker implements AsyncDisposable {
   }
 
   #report(error: unknown, signature?: Signature): void {
-    try {
-      this.#errorHandler?.(error, signature);
-    } catch (thrown) {
+    const failed = (thrown: unknown) =>
       this.server.logger.error(`errorHandler of worker ${this.consumerTag} failed: ${errorText(thrown)}`, thrown);
+    try {
+      Promise.resolve(this.#errorHandler?.(error, signature)).catch(failed);
+    } catch (thrown) {
+      failed(thrown);
     }
   }
 }

@@ -118,10 +118,11 @@ export class MemoryConsumer implements Consumer {
         this.#queue.bury(delivery.body, settlement.reason);
         continue;
       }
-      const { position, delayMs = 0, begun = false } = settlement;
+      const begun = settlement.position === 'front' && settlement.begun === true;
+      const delayMs = settlement.position === 'back' ? (settlement.delayMs ?? 0) : 0;
       const message = delivery.again(delivery.redelivered || begun, delivery.deliveryCount);
       if (delayMs > 0) this.#delay(this.#queue, message, Date.now() + delayMs);
-      else if (position === 'back') this.#queue.add(message);
+      else if (settlement.position === 'back') this.#queue.add(message);
       else returned.push(message);
     }
     if (returned.length > 0) this.#queue.giveBack(returned);

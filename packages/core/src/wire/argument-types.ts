@@ -127,6 +127,7 @@ export function fromWireValue(type: WireType | string, value: unknown): unknown 
 function toInteger(type: IntegerType, value: unknown): number | bigint {
   let integer: bigint | undefined;
   if (typeof value === 'bigint') integer = value;
+  else if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw maybeRounded(type, value as number);
   else if (typeof value === 'number') integer = Number.isInteger(value) ? BigInt(value) : undefined;
   else if (value instanceof JsonNumber) integer = /^-?\d{1,40}$/.test(value.text) ? BigInt(value.text) : undefined;
   else throw notOfType(value, type);
@@ -286,6 +287,12 @@ function notOfType(value: unknown, type: string): MachineryError {
 
 function notSupported(type: string): MachineryError {
   return invalid(`${type} is not one of supported types`);
+}
+
+function maybeRounded(type: IntegerType, value: number): MachineryError {
+  return invalid(
+    `${value} may have been rounded before it came here, as numbers beyond 2^53 are: give a bigint for ${type}`,
+  );
 }
 
 function outOfRange(value: unknown, type: IntegerType | FloatType): MachineryError {
