@@ -1,7 +1,7 @@
 // What `send` answers: a handle on the task's stored state. It holds no state of its own but the first final one it saw.
 
 import { TaskFailedError } from './errors.ts';
-import { checkOptions, integer, object, optional } from './options.ts';
+import { abortSignal, checkOptions, integer, optional } from './options.ts';
 import type { ResultWaiter } from './result-waiter.ts';
 import type { TaskState } from './task-state.ts';
 
@@ -37,7 +37,7 @@ export class AsyncResult<T = unknown> {
   async get(options: GetOptions = {}): Promise<T> {
     checkOptions('get', options, {
       timeoutMs: optional(integer({ min: 0, max: 2 ** 31 - 1 })),
-      signal: optional(object),
+      signal: optional(abortSignal),
     });
     this.#final ??= await this.#waiter.wait(this.uuid, this.#sentHere, options);
     return this.#valueOf(this.#final);

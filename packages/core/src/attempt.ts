@@ -85,8 +85,8 @@ export class Attempt implements Announced, RunningAttempt {
   }
 
   failWith(error: unknown): boolean {
-    if (this.#sealed) return false;
-    if (this.#ended?.kind !== 'failure') this.#over({ kind: 'failure', error }); // the first failure counts
+    if (this.#sealed || this.#ended?.kind === 'failure') return false; // the first failure counts
+    this.#over({ kind: 'failure', error });
     return true;
   }
 

@@ -8,6 +8,8 @@ export interface BatcherOptions {
   readonly maxItems?: number | undefined;
   /** Send each item by itself and at once, however many are under way (an eager broker). Default: false. */
   readonly unbatched?: boolean | undefined;
+  /** Whose fault a wrong number of answers is. Default: the backend's. */
+  readonly faultOf?: 'broker' | 'backend';
 }
 
 interface Waiting<T, R> {
@@ -20,6 +22,7 @@ export class Batcher<T, R> {
   readonly #run: (items: readonly T[]) => Promise<readonly R[]>;
   readonly #maxItems: number;
   readonly #unbatched: boolean;
+  readonly #faultOf: 'broker' | 'backend';
   #waiting: Waiting<T, R>[] = [];
   #scheduled = false;
   #idle: (() => void)[] = [];
@@ -29,6 +32,7 @@ export class Batcher<T, R> {
     this.#run = run;
     this.#maxItems = options.maxItems ?? 1_000;
     this.#unbatched = options.unbatched ?? false;
+    this.#faultOf = options.faultOf ?? 'backend';
   }
 
   add(item: T): Promise<R> {
@@ -42,8 +46,15 @@ export class Batcher<T, R> {
   }
 
   async #runAlone(item: T): Promise<R> {
-    const [result] = await this.#run([item]);
-    return result as R;
+    const results = await this.#run([item]);
+    this.#checkCount(results.length, 1);
+    return results[0] as R;
+  }
+
+  #checkCount(results: number, items: number): void {
+    if (results === items) return;
+    const code = this.#faultOf === 'broker' ? 'ERR_MACHINERY_BROKER_FAILED' : 'ERR_MACHINERY_BACKEND_FAILED';
+    throw new MachineryError(code, `The ${this.#faultOf} answered ${results} results for a batch of ${items}`);
   }
 
   /** Resolves when nothing is waiting or under way. */
@@ -57,11 +68,7 @@ export class Batcher<T, R> {
       this.#waiting = batch === this.#waiting ? [] : this.#waiting.slice(this.#maxItems);
       try {
         const results = await this.#run(batch.map(({ item }) => item));
-        if (results.length !== batch.length)
-          throw new MachineryError(
-            'ERR_MACHINERY_BROKER_FAILED',
-            `An adapter answered ${results.length} results for a batch of ${batch.length}`,
-          );
+        this.#checkCount(results.length, batch.length);
         for (let i = 0; i < batch.length; i++) (batch[i] as Waiting<T, R>).resolve(results[i] as R);
       } catch (error) {
         for (const { reject } of batch) reject(error);

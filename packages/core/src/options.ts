@@ -13,6 +13,8 @@ export const fn: Check = (value) => (typeof value === 'function' ? undefined : '
 export const object: Check = (value) =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object';
 
+export const abortSignal: Check = (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal');
+
 export function integer({ min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER } = {}): Check {
   return (value) =>
     Number.isSafeInteger(value) && inRange(value as number, min, max) ? undefined : `an integer${range(min, max)}`;

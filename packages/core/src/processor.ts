@@ -260,8 +260,8 @@ export class Processor {
   /** A callback that can never be sent is a FAILURE, and its own error callbacks are told. */
   async #failUnsent(callback: Sendable, error: Error): Promise<void> {
     const attempt = new Attempt(callback, this.#engine);
+    await this.#followUp(errorCallbacks(callback, error.message), false); // first: FAILURE says that all is done
     await this.#storeWithError(attempt, 'FAILURE', error.message);
-    await this.#followUp(errorCallbacks(callback, error.message), false);
   }
 
   /** Stores a state with an error's text, shortened when the backend refuses it whole. */

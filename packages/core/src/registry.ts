@@ -35,9 +35,13 @@ export class Registry {
 
   /** Refuses a second task of the same name. */
   add(task: RegisteredTask): void {
-    if (this.#tasks.has(task.name))
-      throw new MachineryError('ERR_MACHINERY_TASK_ALREADY_REGISTERED', `Task ${task.name} is registered already`);
-    this.#tasks.set(task.name, task);
+    this.addAll([task]);
+  }
+
+  /** All of them, or none when one is refused. */
+  addAll(tasks: readonly RegisteredTask[]): void {
+    for (const task of tasks) this.#refuseTwice(task.name);
+    for (const task of tasks) this.#tasks.set(task.name, task);
   }
 
   get(name: string): RegisteredTask | undefined {
@@ -46,6 +50,11 @@ export class Registry {
 
   names(): string[] {
     return [...this.#tasks.keys()];
+  }
+
+  #refuseTwice(name: string): void {
+    if (this.#tasks.has(name))
+      throw new MachineryError('ERR_MACHINERY_TASK_ALREADY_REGISTERED', `Task ${name} is registered already`);
   }
 }
 

@@ -31,7 +31,7 @@ export class ResultWaiter {
   readonly #waiters = new Set<Waiter>();
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
-  #lastReadAt = 0;
+  #notBefore = 0;
   #reading = false;
   #failing = false;
   #closed = false;
@@ -44,6 +44,7 @@ export class ResultWaiter {
 
   /** Reads one state, together with whatever else is read in this tick. */
   read(taskUuid: string): Promise<TaskState | undefined> {
+    if (!this.#backend.capabilities.storesResults) return Promise.reject(noResults(this.#backend));
     return this.#reads.add(taskUuid);
   }
 
@@ -59,8 +60,7 @@ export class ResultWaiter {
   ): Promise<TaskState> {
     const { timeoutMs, signal } = options;
     return new Promise((resolve, reject) => {
-      if (!this.#backend.capabilities.storesResults)
-        return reject(new NotSupportedError(this.#backend.name, 'results: it stores none'));
+      if (!this.#backend.capabilities.storesResults) return reject(noResults(this.#backend));
       if (this.#closed) return reject(closed(taskUuid));
       if (signal?.aborted) return reject(aborted(taskUuid, signal));
       let unwatch: (() => void) | undefined;
@@ -112,7 +112,7 @@ export class ResultWaiter {
 
   /** The timer holds the process on purpose: somebody waits for a result. */
   #readBy(wanted: number): void {
-    const time = Math.max(wanted, this.#lastReadAt + readGapMs(this.#waiters.size));
+    const time = Math.max(wanted, this.#notBefore);
     if (this.#reading || this.#timerAt <= time) return;
     clearTimeout(this.#timer);
     this.#timerAt = time;
@@ -124,9 +124,11 @@ export class ResultWaiter {
   async #readDue(): Promise<void> {
     if (this.#reading || this.#closed) return;
     this.#reading = true;
-    this.#lastReadAt = Date.now();
-    const due = [...this.#waiters].filter(({ readAt }) => readAt <= this.#lastReadAt);
-    await Promise.all(this.#chunks(due).map((chunk) => this.#readChunk(chunk)));
+    const started = Date.now();
+    const due = [...this.#waiters].filter(({ readAt }) => readAt <= started);
+    const chunks = this.#chunks(due);
+    this.#notBefore = started + readGapMs(this.#waiters.size) * Math.max(1, chunks.length);
+    await Promise.all(chunks.map((chunk) => this.#readChunk(chunk)));
     this.#reading = false;
     this.#timerAt = Number.POSITIVE_INFINITY;
     if (this.#waiters.size === 0 || this.#closed) return;
@@ -179,6 +181,10 @@ export class ResultWaiter {
         Date.now() + (this.#backend.watch === undefined ? Math.min(maxPollMs, waitedMs / 5) : pushedPollMs);
     }
   }
+}
+
+function noResults({ name }: Backend): NotSupportedError {
+  return new NotSupportedError(name, 'results: it stores none');
 }
 
 function expired(taskUuid: string): MachineryError {

@@ -10,6 +10,7 @@ import { failed, type Outcome } from './outcome.ts';
 import type { Signature } from './signature.ts';
 import type { StateWriter } from './state-writer.ts';
 import type { SafeTelemetry } from './telemetry.ts';
+import { checkSignature } from './validation.ts';
 import { encodeSignature } from './wire/signature-codec.ts';
 import { encodeTime, etaMs } from './wire/time.ts';
 
@@ -45,6 +46,7 @@ export class Sender {
     this.#publishes = new Batcher((messages) => broker.publish(messages), {
       maxItems: broker.capabilities.maxPublishBatch,
       unbatched: broker.capabilities.eager,
+      faultOf: 'broker',
     });
   }
 
@@ -60,7 +62,7 @@ export class Sender {
   }
 
   /** Writes PENDING and publishes. `failed` and `unknown` say that nothing, or perhaps something, was published. */
-  async send(signature: Sendable): Promise<Outcome> {
+  async send(signature: Sendable, signal?: AbortSignal): Promise<Outcome> {
     const message = this.#message(signature);
     if (message instanceof Error) return failed(message, false);
     const pending = await this.#options.states.write({
@@ -74,6 +76,7 @@ export class Sender {
     });
     if (pending.status !== 'stored')
       return { status: 'failed', error: pending.error, retryable: pending.status === 'unknown' || pending.retryable };
+    if (signal?.aborted) return failed(sendAborted(signature, signal), false);
     return this.#publish(message);
   }
 
@@ -108,8 +111,9 @@ export class Sender {
   }
 
   #handled(signature: Sendable): Sendable {
-    const handled = this.#options.prePublishHandler?.(signature);
-    if (handled === undefined) return signature;
+    const answer = this.#options.prePublishHandler?.(signature);
+    if (answer === undefined) return signature;
+    const handled = checkSignature(answer);
     const { uuid, routingKey } = signature;
     const headers = { ...handled.headers, [header.sentAt]: signature.headers?.[header.sentAt] };
     return { ...signature, ...handled, uuid, routingKey: handled.routingKey || routingKey, headers };
@@ -136,6 +140,10 @@ export class Sender {
       );
     return { body, routingKey, dueAtMs, signature };
   }
+}
+
+export function sendAborted({ name }: Signature, { reason }: AbortSignal): MachineryError {
+  return new MachineryError('ERR_MACHINERY_ABORTED', `Sending task ${name} was aborted`, { cause: reason });
 }
 
 export function newTaskUuid(): string {

@@ -4,12 +4,12 @@
 import { AsyncResult } from './async-result.ts';
 import type { Backend } from './backend.ts';
 import type { Broker } from './broker.ts';
-import { checkContractVersion } from './contract-version.ts';
+import { checkAdapter } from './contract-version.ts';
 import type { Engine } from './engine.ts';
-import { MachineryError, NotSupportedError } from './errors.ts';
+import { errorText, MachineryError, NotSupportedError } from './errors.ts';
 import type { Lock } from './lock.ts';
 import { consoleLogger, guardedLogger, type Logger } from './logger.ts';
-import { type Check, checkOptions, fn, integer, invalidOption, object, optional, show, string } from './options.ts';
+import { abortSignal, checkOptions, fn, integer, invalidOption, object, optional, show, string } from './options.ts';
 import {
   declaredTask,
   type HandlerOptions,
@@ -20,7 +20,7 @@ import {
 } from './registry.ts';
 import { ResultWaiter } from './result-waiter.ts';
 import { backoffChecks, etaAfter } from './retry.ts';
-import { type PrePublishHandler, type Sendable, Sender } from './sender.ts';
+import { type PrePublishHandler, type Sendable, Sender, sendAborted } from './sender.ts';
 import type { Signature } from './signature.ts';
 import { StateWriter } from './state-writer.ts';
 import {
@@ -39,9 +39,9 @@ import {
   withOptions,
 } from './task.ts';
 import type { TaskContext } from './task-context.ts';
-import type { TaskState } from './task-state.ts';
+import type { TaskResult, TaskState } from './task-state.ts';
 import { SafeTelemetry, type Telemetry } from './telemetry.ts';
-import { checkSignature } from './validation.ts';
+import { checkIsSignature, checkSignature } from './validation.ts';
 import { fromWireValue } from './wire/argument-types.ts';
 import { decodeSignature } from './wire/signature-codec.ts';
 import { Worker, type WorkerOptions } from './worker.ts';
@@ -68,8 +68,6 @@ export interface SendOptions<R = unknown> extends SignatureOptions<R> {
   readonly signal?: AbortSignal;
 }
 
-const isSignal: Check = (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal');
-
 export class Server implements AsyncDisposable {
   readonly lock: Lock | undefined;
   readonly #engine: Engine;
@@ -94,9 +92,9 @@ export class Server implements AsyncDisposable {
       telemetry: optional(object),
       prePublishHandler: optional(fn),
     });
-    checkContractVersion('broker', options.broker);
-    checkContractVersion('backend', options.backend);
-    if (options.lock !== undefined) checkContractVersion('lock', options.lock);
+    checkAdapter('broker', options.broker);
+    checkAdapter('backend', options.backend);
+    if (options.lock !== undefined) checkAdapter('lock', options.lock);
     const { broker, backend, lock, defaultQueue = 'machinery_tasks' } = options;
     const logger = guardedLogger(options.logger ?? consoleLogger);
     const { resultsExpireInSeconds = 3_600, prePublishHandler } = options;
@@ -143,7 +141,7 @@ export class Server implements AsyncDisposable {
     handler: (context: TaskContext, ...args: ArgsOut<S>) => Returned<R> | Promise<Returned<R>>,
     options: HandlerOptions = {},
   ): void {
-    if (fn(task) !== undefined || fn(task.partial) !== undefined)
+    if (!isTask(task))
       throw invalidOption(
         `handle: expected a task made by defineTask, got ${show(task)}; registerTask takes a name and a function`,
       );
@@ -172,7 +170,8 @@ export class Server implements AsyncDisposable {
   registerTasks(tasks: Readonly<Record<string, PlainTask>>): void {
     if (object(tasks) !== undefined)
       throw invalidOption(`registerTasks: expected an object of functions, got ${show(tasks)}`);
-    for (const [name, task] of Object.entries(tasks)) this.registerTask(name, task);
+    const made = Object.entries(tasks).map(([name, task]) => plainTask(name, task));
+    this.#engine.registry.addAll(made);
   }
 
   getRegisteredTaskNames(): string[] {
@@ -210,7 +209,7 @@ export class Server implements AsyncDisposable {
     this.#refuseWhenClosed();
     const returns = (signature as Partial<TaskSignature>)?.definition;
     const sendable = this.#prepare(signature, options);
-    const outcome = await this.#engine.sender.send(sendable);
+    const outcome = await this.#engine.sender.send(sendable, options?.signal);
     if (outcome.status === 'stored') return this.#resultOf(sendable.uuid, returns, true);
     if (outcome.status === 'failed') throw outcome.error;
     throw new MachineryError(
@@ -235,6 +234,8 @@ export class Server implements AsyncDisposable {
   result(uuid: string): AsyncResult;
   result(uuid: string, task?: TaskDefinition): AsyncResult<unknown> {
     if (string(uuid) !== undefined) throw invalidOption(`result: expected a UUID, got ${show(uuid)}`);
+    if (task !== undefined && !isTask(task))
+      throw invalidOption(`result: expected a task made by defineTask, got ${show(task)}`);
     return this.#resultOf(uuid, task, false);
   }
 
@@ -282,7 +283,10 @@ export class Server implements AsyncDisposable {
     await this.#engine.sender.settled();
     await this.#engine.states.settled();
     this.#engine.results.close();
-    await Promise.all([this.broker.close(), this.backend.close(), this.lock?.close()]);
+    const closed = await Promise.allSettled(
+      [this.broker, this.backend, this.lock].map(async (adapter) => adapter?.close()),
+    );
+    for (const result of closed) if (result.status === 'rejected') throw result.reason;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -290,17 +294,10 @@ export class Server implements AsyncDisposable {
   }
 
   #prepare(signature: Signature, options: SendOptions | undefined): Sendable {
-    let wanted = signature;
-    if (options !== undefined) {
-      const { signal, ...rest } = options;
-      if (signal !== undefined && isSignal(signal) !== undefined)
-        throw invalidOption(`send: expected \`signal\` to be an AbortSignal, got ${show(signal)}`);
-      if (signal?.aborted)
-        throw new MachineryError('ERR_MACHINERY_ABORTED', `Sending task ${signature.name} was aborted`, {
-          cause: signal.reason,
-        });
-      wanted = withOptions(signature, rest);
-    }
+    checkIsSignature(signature);
+    const wanted =
+      options === undefined ? signature : withOptions(signature, options, { signal: optional(abortSignal) });
+    if (options?.signal?.aborted) throw sendAborted(signature, options.signal);
     const checked = checkSignature(wanted);
     const delayMs = delayOf(wanted);
     return this.#engine.sender.complete(delayMs === undefined ? checked : { ...checked, eta: etaAfter(delayMs) });
@@ -311,10 +308,14 @@ export class Server implements AsyncDisposable {
     definition: { readonly returns: ReturnsSpec } | undefined,
     sentHere: boolean,
   ): AsyncResult<unknown> {
-    const decode =
-      definition === undefined
-        ? decodeUntyped
-        : ({ results = [] }: TaskState) => decodeResults(definition.returns, results);
+    const decode = ({ results = [], taskName }: TaskState) => {
+      try {
+        return definition === undefined ? decodeUntyped(results) : decodeResults(definition.returns, results);
+      } catch (cause) {
+        const text = `The result of task ${taskName} (${uuid}): ${errorText(cause)}`;
+        throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', text, { cause });
+      }
+    };
     return new AsyncResult(uuid, this.#engine.results, decode, sentHere);
   }
 
@@ -323,7 +324,11 @@ export class Server implements AsyncDisposable {
   }
 }
 
-function decodeUntyped({ results = [] }: TaskState): unknown {
+function isTask(value: unknown): boolean {
+  return typeof value === 'function' && 'partial' in value;
+}
+
+function decodeUntyped(results: readonly TaskResult[]): unknown {
   const values = results.map(({ type, value }) => fromWireValue(type, value));
   return values.length > 1 ? values : values[0];
 }

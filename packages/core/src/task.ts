@@ -21,6 +21,7 @@ import type { Arg, Signature } from './signature.ts';
 import type { TaskResult } from './task-state.ts';
 import type { AnyType, Rest, Type } from './task-types.ts';
 import { fromWireValue, isWireType, type WireType } from './wire/argument-types.ts';
+import { timeCheck } from './wire/time.ts';
 
 /** What a task takes: types in order, of which the last may be `rest(type)`, or `rest(type)` alone. */
 export type ArgsSpec = Rest | readonly (AnyType | Rest)[];
@@ -185,11 +186,7 @@ const textHeaders: Check = (value) =>
 
 const optionsChecks = {
   ...defaultsChecks,
-  eta: optional((value) =>
-    typeof value === 'string' || (value instanceof Date && !Number.isNaN(value.getTime()))
-      ? undefined
-      : 'a valid Date or RFC 3339 text',
-  ),
+  eta: optional(timeCheck),
   delayMs: optional(number({ min: 0 })),
   headers: optional(textHeaders),
   uuid: optional(text),
@@ -237,8 +234,12 @@ export function isBuilt(signature: Signature): boolean {
 }
 
 /** A copy of any signature with options applied. */
-export function withOptions<T extends Signature>(signature: T, options: SignatureOptions): T {
-  checkOptions(`Options of task ${signature.name}`, options, optionsChecks);
+export function withOptions<T extends Signature>(
+  signature: T,
+  options: SignatureOptions,
+  moreChecks: Readonly<Record<string, Check>> = {},
+): T {
+  checkOptions(`Options of task ${signature.name}`, options, { ...optionsChecks, ...moreChecks });
   const { definition, ...fields } = signature as Signature & { definition?: { returns: ReturnsSpec } };
   const { queue, retries, timeoutMs, backoff, headers, delayMs, eta, ...same } = options;
   const changed = {

@@ -6,6 +6,7 @@ import { boolean, type Check, integer, object, optional, show, string } from './
 import { type Arg, maxCallbackDepth, type Signature } from './signature.ts';
 import { delayOf, isBuilt } from './task.ts';
 import { isWireType, toWireValue } from './wire/argument-types.ts';
+import { timeCheck } from './wire/time.ts';
 
 const anyString: Check = (value) => (typeof value === 'string' ? undefined : 'a string');
 const array: Check = (value) => (Array.isArray(value) ? undefined : 'an array');
@@ -15,11 +16,7 @@ const count = integer({ min: 0 });
 const fields: Record<Exclude<keyof Signature, 'name'>, Check> = {
   uuid: optional(anyString),
   routingKey: optional(anyString),
-  eta: optional((value) =>
-    typeof value === 'string' || (value instanceof Date && !Number.isNaN(value.getTime()))
-      ? undefined
-      : 'a valid Date or RFC 3339 text',
-  ),
+  eta: optional(timeCheck),
   groupUuid: optional(anyString),
   groupTaskCount: optional(count),
   args: optional(array),
@@ -46,16 +43,18 @@ export function checkSignature(signature: Signature): Signature {
   return check(signature, '', 0);
 }
 
+/** Refuses what is not even an object. */
+export function checkIsSignature(signature: unknown, path = ''): void {
+  if (object(signature) === undefined) return;
+  const hint = typeof signature === 'function' ? ': call the task to get one' : '';
+  const text = `Expected ${path || 'a signature'} to be a signature, got ${show(signature)}${hint}`;
+  throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', text);
+}
+
 function check(signature: Signature, path: string, depth: number): Signature {
   if (depth > maxCallbackDepth)
     throw wrong('ERR_MACHINERY_CALLBACKS_TOO_DEEP', `Callbacks nest deeper than ${maxCallbackDepth}, or in a circle`);
-  if (object(signature) !== undefined) {
-    const hint = typeof signature === 'function' ? ': call the task to get one' : '';
-    throw wrong(
-      'ERR_MACHINERY_INVALID_SIGNATURE',
-      `Expected ${path || 'a signature'} to be a signature, got ${show(signature)}${hint}`,
-    );
-  }
+  checkIsSignature(signature, path);
   const at = path === '' ? '' : `${path}.`;
   if (string(signature.name) !== undefined)
     throw wrong(

@@ -127,12 +127,12 @@ export function fromWireValue(type: WireType | string, value: unknown): unknown 
 function toInteger(type: IntegerType, value: unknown): number | bigint {
   let integer: bigint | undefined;
   if (typeof value === 'bigint') integer = value;
-  else if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw maybeRounded(type, value as number);
   else if (typeof value === 'number') integer = Number.isInteger(value) ? BigInt(value) : undefined;
   else if (value instanceof JsonNumber) integer = /^-?\d{1,40}$/.test(value.text) ? BigInt(value.text) : undefined;
   else throw notOfType(value, type);
   const { min, max } = ranges[type];
   if (integer === undefined || integer < min || integer > max) throw outOfRange(value, type);
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) throw maybeRounded(type, value);
   return numberIfSafe(integer);
 }
 
@@ -154,6 +154,7 @@ function fromInteger(type: IntegerType, value: unknown): number | bigint {
   }
   // Go wraps around without a word here.
   if (integer < min || integer > max) throw outOfRange(value, type);
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) throw maybeRounded(type, value);
   return numberIfSafe(integer);
 }
 

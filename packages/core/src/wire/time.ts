@@ -4,6 +4,16 @@
 
 import { MachineryError } from '../errors.ts';
 
+/** An option that is a time. */
+export function timeCheck(value: unknown): string | undefined {
+  try {
+    encodeTime(value as Date | string);
+    return undefined;
+  } catch {
+    return 'a valid Date or RFC 3339 text';
+  }
+}
+
 /** Times that need no look at the calendar, in the form that Go writes: nearly all that come by. */
 const goUtcTime =
   /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{0,8}[1-9])?Z$/;

@@ -129,7 +129,7 @@ describe('requeue with a delay', () => {
     await broker.publish([message('1')]);
     const [delivery] = (await consumer.exchange([], 1, never)) as [Delivery];
     const start = Date.now();
-    await consumer.settle([requeue(delivery, 'front', 20)]);
+    await consumer.settle([requeue(delivery, 'back', 20)]);
     expect(await broker.delayedMessages(5)).toEqual(['1']);
     await broker.publish([message('2')]);
     expect(bodies(await consumer.exchange([], 1, never))).toEqual(['2']);

@@ -8,7 +8,7 @@ export function message(body: string, extra: { queue?: string; dueAtMs?: number 
   return { body, routingKey: queue, signature: { name: 'add', uuid: body }, ...(dueAtMs !== undefined && { dueAtMs }) };
 }
 
-export const options = (queue = 'q') => ({ queue, tag: 'worker', maxInHand: 100 });
+export const options = (queue = 'q') => ({ queue, tag: 'worker', slots: 50, maxInHand: 100 });
 
 /** A signal that never aborts. */
 export const never = new AbortController().signal;
@@ -19,12 +19,8 @@ export const ack = (delivery: Delivery): Settlement => ({ kind: 'ack', delivery 
 
 export const dead = (delivery: Delivery, reason: string): Settlement => ({ kind: 'dead', delivery, reason });
 
-export const requeue = (delivery: Delivery, position: 'front' | 'back', delayMs?: number): Settlement => ({
-  kind: 'requeue',
-  delivery,
-  position,
-  ...(delayMs !== undefined && { delayMs }),
-});
+export const requeue = (delivery: Delivery, position: 'front' | 'back', delayMs = 0): Settlement =>
+  position === 'front' ? { kind: 'requeue', delivery, position } : { kind: 'requeue', delivery, position, delayMs };
 
 /** What there is now, without waiting for more. */
 export async function takeNow(consumer: Consumer, want: number): Promise<Delivery[]> {
