@@ -48,6 +48,7 @@ export {
   type CompleteSignature,
   defineTask,
   type Gives,
+  type HandlerOf,
   type PlainSignature,
   type Result,
   type Returned,

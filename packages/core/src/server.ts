@@ -24,21 +24,19 @@ import { type PrePublishHandler, type Sendable, Sender, sendAborted } from './se
 import type { Signature } from './signature.ts';
 import { StateWriter } from './state-writer.ts';
 import {
-  type ArgsOut,
   type ArgsSpec,
   type CompleteSignature,
   decodeResults,
   delayOf,
+  type HandlerOf,
   type PlainSignature,
   type Result,
-  type Returned,
   type ReturnsSpec,
   type SignatureOptions,
   type TaskDefinition,
   type TaskSignature,
   withOptions,
 } from './task.ts';
-import type { TaskContext } from './task-context.ts';
 import type { TaskResult, TaskState } from './task-state.ts';
 import { SafeTelemetry, type Telemetry } from './telemetry.ts';
 import { checkIsSignature, checkSignature } from './validation.ts';
@@ -63,10 +61,10 @@ export interface ServerOptions {
 }
 
 /** Options of one `send`. */
-export interface SendOptions<R = unknown> extends SignatureOptions<R> {
+export type SendOptions<R = unknown> = SignatureOptions<R> & {
   /** Do not send any more when this has fired: `ERR_MACHINERY_ABORTED`. What is published stays published. */
   readonly signal?: AbortSignal;
-}
+};
 
 export class Server implements AsyncDisposable {
   readonly lock: Lock | undefined;
@@ -136,9 +134,9 @@ export class Server implements AsyncDisposable {
    * Registers the handler of a declared task.
    * @throws MachineryError ERR_MACHINERY_TASK_ALREADY_REGISTERED, ERR_MACHINERY_INVALID_OPTION.
    */
-  handle<S extends ArgsSpec, R extends ReturnsSpec>(
-    task: TaskDefinition<S, R>,
-    handler: (context: TaskContext, ...args: ArgsOut<S>) => Returned<R> | Promise<Returned<R>>,
+  handle<D extends { readonly name: string; readonly args: ArgsSpec; readonly returns: ReturnsSpec }>(
+    task: D,
+    handler: HandlerOf<D>,
     options: HandlerOptions = {},
   ): void {
     if (!isTask(task))

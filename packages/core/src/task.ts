@@ -18,13 +18,14 @@ import {
 } from './options.ts';
 import { type Backoff, backoffChecks } from './retry.ts';
 import type { Arg, Signature } from './signature.ts';
+import type { TaskContext } from './task-context.ts';
 import type { TaskResult } from './task-state.ts';
 import type { AnyType, Rest, Type } from './task-types.ts';
 import { fromWireValue, isWireType, type WireType } from './wire/argument-types.ts';
 import { timeCheck } from './wire/time.ts';
 
 /** What a task takes: types in order, of which the last may be `rest(type)`, or `rest(type)` alone. */
-export type ArgsSpec = Rest | readonly (AnyType | Rest)[];
+export type ArgsSpec = Rest | readonly AnyType[] | readonly [...AnyType[], Rest];
 /** What a task returns: one type, several in order (Go's multiple results), or nothing. */
 export type ReturnsSpec = AnyType | readonly AnyType[] | undefined;
 
@@ -132,31 +133,46 @@ export interface TaskSignature<R extends ReturnsSpec = ReturnsSpec, Accepts exte
 /** A signature that can be sent as it is: no argument is missing. */
 export type CompleteSignature<R extends ReturnsSpec = ReturnsSpec> = TaskSignature<R, []> | TaskSignature<R, Slot[]>;
 
-/** Options of one signature. */
-export interface SignatureOptions<R = unknown> extends TaskDefaults {
+/** Options of one signature, whose results are declared as `R`. */
+export type SignatureOptions<R = unknown> = CommonOptions & (PassingOn<R> | KeepingBack);
+
+interface CommonOptions extends TaskDefaults {
   /** Run not before this time: a Date, or RFC 3339 text in UTC with up to nine fractional digits. */
   readonly eta?: Date | string;
   /** Run not before this many milliseconds after it was sent. Not for callbacks: they have no time of sending yet. */
   readonly delayMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly uuid?: string;
-  /** Go: the results are not appended to the arguments of the success callbacks. */
-  readonly immutable?: boolean;
-  /** Sent after success; each takes the results as its last arguments, unless `immutable`. */
-  readonly onSuccess?: readonly (
-    | TaskSignature<ReturnsSpec, R extends ReturnsSpec ? Gives<R> : readonly Slot[]>
-    | PlainSignature
-  )[];
   /** Sent after the last failure; each takes the error's text as its first argument. */
-  readonly onError?: readonly Signature[];
+  readonly onError?: readonly (TaskSignature<ReturnsSpec, [Slot<'string', string>]> | PlainSignature)[];
   /** SQS FIFO queues: the message group. */
   readonly brokerMessageGroupId?: string;
   /** SQS: leave a failed task's message to the queue's own dead-letter policy. */
   readonly stopTaskDeletionOnError?: boolean;
 }
 
+interface PassingOn<R> {
+  readonly immutable?: false;
+  /** Sent after success; each takes the results as its last arguments, unless `immutable`. */
+  readonly onSuccess?: readonly Callback<R>[];
+}
+
+interface KeepingBack {
+  /** Go: the results are not appended to the arguments of the success callbacks. */
+  readonly immutable: true;
+  /** Sent after success, as they are. */
+  readonly onSuccess?: readonly (CompleteSignature | PlainSignature)[];
+}
+
+type Callback<R> = R extends ReturnsSpec ? TaskSignature<ReturnsSpec, Gives<R>> | PlainSignature : Signature;
+
 /** A signature without declared types, in Go's style. */
 export type PlainSignature = Signature & { readonly definition?: never };
+
+/** The function that runs a task: it gets the context and the arguments, and returns the results. */
+export type HandlerOf<D> = D extends { readonly args: infer S; readonly returns: infer R }
+  ? (context: TaskContext, ...args: ArgsOut<S>) => Returned<R> | Promise<Returned<R>>
+  : never;
 
 /** A task's contract: call it for a signature with all its arguments. */
 export interface TaskDefinition<S extends ArgsSpec = ArgsSpec, R extends ReturnsSpec = ReturnsSpec> {
