@@ -26,7 +26,16 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function compile(name: string, code: string): string {
   writeFileSync(join(folder, `${name}.ts`), code);
-  const options = ['--ignoreConfig', '--module', 'nodenext', '--target', 'es2023', '--lib', 'es2023,esnext.disposable', '--strict'];
+  const options = [
+    '--ignoreConfig',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2023',
+    '--lib',
+    'es2023,esnext.disposable',
+    '--strict',
+  ];
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   try {
     execFileSync(process.execPath, [tsc, ...options, '--types', 'node', join(folder, `${name}.ts`)], { cwd: examples });
@@ -43,6 +52,7 @@ it('runs the first program of the README', () => {
 });
 
 it("compiles what core's README shows", () => {
-  const declared = "import { RetryLater, Server } from '@machinery/core';\ndeclare const server: Server;\nvoid RetryLater;\n";
+  const declared =
+    "import { RetryLater, Server } from '@machinery/core';\ndeclare const server: Server;\nvoid RetryLater;\n";
   compile('core', declared + snippets('packages/core/README.md').join('\n'));
 });

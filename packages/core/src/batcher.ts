@@ -25,6 +25,8 @@ export class Batcher<T, R> {
   readonly #faultOf: 'broker' | 'backend';
   #waiting: Waiting<T, R>[] = [];
   #scheduled = false;
+  /** How many unbatched items are under way. */
+  #alone = 0;
   #idle: (() => void)[] = [];
 
   /** `run` answers one result for each item, in order. What it throws rejects every item of its batch. */
@@ -46,9 +48,15 @@ export class Batcher<T, R> {
   }
 
   async #runAlone(item: T): Promise<R> {
-    const results = await this.#run([item]);
-    this.#checkCount(results.length, 1);
-    return results[0] as R;
+    this.#alone++;
+    try {
+      const results = await this.#run([item]);
+      this.#checkCount(results.length, 1);
+      return results[0] as R;
+    } finally {
+      this.#alone--;
+      this.#tellIdle();
+    }
   }
 
   #checkCount(results: number, items: number): void {
@@ -59,7 +67,7 @@ export class Batcher<T, R> {
 
   /** Resolves when nothing is waiting or under way. */
   async settled(): Promise<void> {
-    if (this.#scheduled) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#scheduled || this.#alone > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   async #flush(): Promise<void> {
@@ -79,6 +87,11 @@ export class Batcher<T, R> {
       await undefined;
     }
     this.#scheduled = false;
+    this.#tellIdle();
+  }
+
+  #tellIdle(): void {
+    if (this.#scheduled || this.#alone > 0) return;
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

@@ -96,9 +96,10 @@ export class Sender {
     return this.#publishes.settled();
   }
 
-  #publish(message: Message): Promise<Outcome> {
-    this.#options.telemetry.record('task.sent', 1, message.signature);
-    return this.#publishes.add(message);
+  async #publish(message: Message): Promise<Outcome> {
+    const outcome = await this.#publishes.add(message);
+    if (outcome.status === 'stored') this.#options.telemetry.record('task.sent', 1, message.signature);
+    return outcome;
   }
 
   /** Encodes, or answers why the broker could never take it. */

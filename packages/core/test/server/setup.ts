@@ -4,8 +4,6 @@ import { expect } from 'vitest';
 import type { MachineryErrorCode } from '../../src/errors.ts';
 import type { TestServer } from '../worker/test-server.ts';
 
-export { FaultyBackend } from '../worker/faulty-backend.ts';
-export { FaultyBroker } from '../worker/faulty-broker.ts';
 export { type Gate, gate, Journal, nextTurn } from '../worker/journal.ts';
 export { RecordingLogger } from '../worker/recording-logger.ts';
 export { type TestServer, testServer } from '../worker/test-server.ts';
