@@ -1,46 +1,7 @@
-export { AsyncResult, type GetOptions } from './async-result.ts';
-export type { Ended } from './attempt.ts';
-export type { Backend, BackendCapabilities, ChordClaim, StateWrite } from './backend.ts';
-export type {
-  Broker,
-  BrokerCapabilities,
-  BrokerEnvironment,
-  ConsumeOptions,
-  Consumer,
-  Delivery,
-  Message,
-  Settlement,
-} from './broker.ts';
-// The contracts, and what adapters need of core
-export { type ContractVersion, contractVersion } from './contract-version.ts';
-export {
-  errorText,
-  MachineryError,
-  type MachineryErrorCode,
-  NotSupportedError,
-  RetryLater,
-  TaskFailedError,
-} from './errors.ts';
-export type { Lock } from './lock.ts';
-export { consoleLogger, type Logger, silentLogger } from './logger.ts';
-export {
-  boolean as booleanOption,
-  type Check,
-  checkOptions,
-  fn as functionOption,
-  integer as integerOption,
-  number as numberOption,
-  object as objectOption,
-  oneOf as oneOfOption,
-  optional as optionalOption,
-  string as stringOption,
-} from './options.ts';
-export { failed, type Outcome, stored } from './outcome.ts';
-export type { HandlerOptions, PlainTask, RegisteredTask } from './registry.ts';
-export type { Backoff, BackoffFunction } from './retry.ts';
-export type { PrePublishHandler } from './sender.ts';
-export { type SendOptions, Server, type ServerOptions } from './server.ts';
-export type { Arg, Signature } from './signature.ts';
+// What @machinery/core exports, in the order of a task's flow.
+
+// Tasks and their types.
+
 export {
   type ArgsIn,
   type ArgsOut,
@@ -61,16 +22,6 @@ export {
   type TaskDefinition,
   type TaskSignature,
 } from './task.ts';
-export { currentTask, type TaskContext } from './task-context.ts';
-export {
-  type GroupMeta,
-  isFinal,
-  isSameSend,
-  mergeState,
-  type StateName,
-  type TaskResult,
-  type TaskState,
-} from './task-state.ts';
 export {
   type AnyType,
   bigInt64,
@@ -96,7 +47,76 @@ export {
   uint32,
   uint64,
 } from './task-types.ts';
+export type { WireType } from './wire/argument-types.ts';
+
+// Sending.
+
+export type { PrePublishHandler } from './sender.ts';
+export { type SendOptions, Server, type ServerOptions } from './server.ts';
+export type { Arg, Signature } from './signature.ts';
+
+// Running.
+
+export type { HandlerOptions, PlainTask, RegisteredTask } from './registry.ts';
+export type { Backoff, BackoffFunction } from './retry.ts';
+export { currentTask, type TaskContext } from './task-context.ts';
+export { Worker, type WorkerOptions } from './worker.ts';
+
+// Results and errors.
+
+export { AsyncResult, type GetOptions } from './async-result.ts';
+export {
+  errorText,
+  MachineryError,
+  type MachineryErrorCode,
+  NotSupportedError,
+  RetryLater,
+  TaskFailedError,
+} from './errors.ts';
+
+// The contracts.
+
+export type { Ended } from './attempt.ts';
+export type { Backend, BackendCapabilities, ChordClaim, StateWrite } from './backend.ts';
+export type {
+  Broker,
+  BrokerCapabilities,
+  BrokerEnvironment,
+  ConsumeOptions,
+  Consumer,
+  Delivery,
+  Message,
+  Settlement,
+} from './broker.ts';
+export type { Lock } from './lock.ts';
+export { consoleLogger, type Logger, silentLogger } from './logger.ts';
 export type { Metric, Telemetry } from './telemetry.ts';
+
+// What adapters need of core.
+
+export { type ContractVersion, contractVersion } from './contract-version.ts';
+export {
+  boolean as booleanOption,
+  type Check,
+  checkOptions,
+  fn as functionOption,
+  integer as integerOption,
+  number as numberOption,
+  object as objectOption,
+  oneOf as oneOfOption,
+  optional as optionalOption,
+  string as stringOption,
+} from './options.ts';
+export { failed, type Outcome, stored } from './outcome.ts';
+export {
+  type GroupMeta,
+  isFinal,
+  isSameSend,
+  mergeState,
+  type StateName,
+  type TaskResult,
+  type TaskState,
+} from './task-state.ts';
 export { decodeSignature, encodeSignature, encodeSignatureCanonical } from './wire/signature-codec.ts';
 export {
   decodeGroupMeta,
@@ -106,4 +126,3 @@ export {
   encodeState,
   encodeStateCanonical,
 } from './wire/state-codec.ts';
-export { Worker, type WorkerOptions } from './worker.ts';

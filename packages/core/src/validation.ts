@@ -47,7 +47,7 @@ export function checkSignature(signature: Signature): Signature {
 export function checkIsSignature(signature: unknown, path = ''): void {
   if (object(signature) === undefined) return;
   const hint = typeof signature === 'function' ? ': call the task to get one' : '';
-  const text = `Expected ${path || 'a signature'} to be a signature, got ${show(signature)}${hint}`;
+  const text = `Expected ${path === '' ? '' : `${path} to be `}a signature, got ${show(signature)}${hint}`;
   throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', text);
 }
 

@@ -16,11 +16,11 @@ async function refusal(signature: unknown, options?: object): Promise<unknown> {
 describe('send refuses what is no signature', () => {
   const invalid = (message: string | RegExp) => errorLike('ERR_MACHINERY_INVALID_SIGNATURE', message);
   const cases: [string, unknown, string | RegExp][] = [
-    ['undefined', undefined, 'Expected a signature to be a signature, got `undefined` (undefined)'],
-    ['null', null, 'Expected a signature to be a signature, got `null` (null)'],
-    ['a text', 'add', 'Expected a signature to be a signature, got `add` (string)'],
-    ['an array', [add(1)], /^Expected a signature to be a signature, got `\[.*` \(array\)$/],
-    ['a task that was not called', add, /^Expected a signature to be a signature, got .*: call the task to get one$/],
+    ['undefined', undefined, 'Expected a signature, got `undefined` (undefined)'],
+    ['null', null, 'Expected a signature, got `null` (null)'],
+    ['a text', 'add', 'Expected a signature, got `add` (string)'],
+    ['an array', [add(1)], /^Expected a signature, got `\[.*` \(array\)$/],
+    ['a task that was not called', add, /^Expected a signature, got .*: call the task to get one$/],
     ['no name', {}, 'Expected `name` to be a string that is not empty, got `undefined` (undefined)'],
     ['an empty name', { name: '' }, 'Expected `name` to be a string that is not empty, got `` (string)'],
     ['a wrong uuid', { name: 'a', uuid: 5 }, 'Task a: expected `uuid` to be a string, got `5` (number)'],
