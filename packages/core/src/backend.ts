@@ -39,7 +39,7 @@ export interface Backend {
   readonly name: string;
   readonly capabilities: BackendCapabilities;
 
-  /** Called once by `new Server`. Must not connect. */
+  /** Called by each `new Server` that it is given to. Must not connect. */
   attach?(environment: { readonly logger: Logger }): void;
 
   /**

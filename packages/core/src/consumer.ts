@@ -21,8 +21,8 @@ export type Verdict =
 export interface Hold {
   /** Frees the slot for another delivery: the task has ended. The verdict may come later. */
   release(): void;
-  /** Whether the delivery is still this worker's. */
-  owns(): boolean | Promise<boolean>;
+  /** Whether the delivery is still this worker's. Absent where a worker cannot lose one. */
+  readonly owns?: (() => boolean | Promise<boolean>) | undefined;
 }
 
 export interface ConsumerLoopOptions {
@@ -65,6 +65,7 @@ export class ConsumerLoop {
   #running = 0;
   #wake: (() => void) | undefined;
   #failures = 0;
+  #takes = 0;
 
   constructor(options: ConsumerLoopOptions) {
     this.#options = options;
@@ -157,12 +158,10 @@ export class ConsumerLoop {
       await this.#outage(error);
       return;
     }
-    if (this.#failures > 0)
-      this.#options.logger.info(
-        `Broker ${this.#options.broker.name} answers again, queue ${this.#options.queue} is being consumed`,
-      );
-    this.#failures = 0;
+    this.#recovered();
     for (const delivery of deliveries) this.#start(delivery);
+    // Deliveries that run nothing, one after the other, must not keep timers and signals from their turn.
+    if (++this.#takes % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
 
   #mayRun(): boolean {
@@ -183,7 +182,8 @@ export class ConsumerLoop {
       this.#running--;
       this.#wake?.();
     };
-    const owns = () => this.#consumer?.owns?.(delivery) ?? true;
+    const consumer = this.#consumer as Consumer;
+    const owns = consumer.owns && (() => consumer.owns?.(delivery) ?? true);
     void this.#options.handle(delivery, { release, owns }).then((verdict) => {
       release();
       if (!this.#inHand.delete(delivery)) return; // given back by abort
@@ -225,6 +225,7 @@ export class ConsumerLoop {
     if (settled.length === 0) return;
     try {
       await (this.#consumer as Consumer).settle(settled);
+      this.#recovered();
     } catch (error) {
       this.#settled = [...settled, ...this.#settled];
       await this.#outage(error);
@@ -253,6 +254,12 @@ export class ConsumerLoop {
     }
   }
 
+  #recovered(): void {
+    const { logger, broker, queue } = this.#options;
+    if (this.#failures > 0) logger.info(`Broker ${broker.name} answers again, queue ${queue} is being consumed`);
+    this.#failures = 0;
+  }
+
   async #outage(error: unknown): Promise<void> {
     this.#failures++;
     if (this.#failures === 1) {
@@ -267,12 +274,18 @@ export class ConsumerLoop {
 
   async #mayTake(): Promise<boolean> {
     const { signal } = this.#interrupt;
+    let stopAsking: (() => void) | undefined;
+    const interrupted = new Promise<false>((resolve) => {
+      stopAsking = () => resolve(false);
+      signal.addEventListener('abort', stopAsking);
+    });
     try {
-      const interrupted = new Promise<false>((resolve) => signal.addEventListener('abort', () => resolve(false)));
       return (await Promise.race([this.#options.mayTake?.(), interrupted])) !== false;
     } catch (error) {
       this.#options.logger.error(`preConsumeHandler failed, nothing is taken: ${errorText(error)}`, error);
       return false;
+    } finally {
+      signal.removeEventListener('abort', stopAsking as () => void);
     }
   }
 

@@ -117,3 +117,9 @@ export function retryLaterMs(thrown: unknown): number | undefined {
   const { delayMs } = thrown as RetryLater;
   return Number.isFinite(delayMs) && delayMs >= 0 ? delayMs : undefined;
 }
+
+/** Whether a call that failed so may succeed later: the server is away, or nobody knows what it was. */
+export function mayPass(error: unknown): boolean {
+  if (!MachineryError.is(error)) return true;
+  return error.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE' || error.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE';
+}

@@ -58,9 +58,14 @@ export async function sendFollowUps(
 async function sendOne(ports: FollowUpPorts, callback: Sendable, state: TaskState | undefined): Promise<void> {
   if (state !== undefined && state.state !== 'PENDING') return;
   const { sender } = ports;
-  const outcome = await ports.persist(() =>
-    state === undefined ? sender.send(callback) : sender.republish(sentWhen(callback, state)),
-  );
+  let message = state === undefined ? undefined : sentWhen(callback, state);
+  const outcome = await ports.persist(async () => {
+    if (message !== undefined) return sender.republish(message);
+    const sent = await sender.send(callback);
+    // It may be out, and even done: PENDING must not be written over that.
+    if (sent.status === 'unknown') message = callback;
+    return sent;
+  });
   if (outcome.status !== 'failed') return;
   const { error } = outcome;
   const text = `Callback ${callback.name} (${callback.uuid}) can never be sent and is marked as failed: ${errorText(error)}`;

@@ -65,7 +65,7 @@ export function show(value: unknown): string {
       typeof value === 'string'
         ? value
         : typeof value === 'object' && value !== null && !(value instanceof Date)
-          ? JSON.stringify(value)
+          ? (JSON.stringify(value) ?? String(value))
           : String(value);
   } catch {
     text = Object.prototype.toString.call(value);

@@ -4,13 +4,13 @@
 // Invariant: a message is acked only after its final state is stored and its follow-ups are published.
 
 import { Attempt, type Ended } from './attempt.ts';
-import { untilDone } from './backoff.ts';
+import { sleep, untilDone } from './backoff.ts';
 import type { Delivery } from './broker.ts';
 import type { Hold, Verdict } from './consumer.ts';
 import type { Engine } from './engine.ts';
-import { errorText, MachineryError, retryLaterMs } from './errors.ts';
+import { errorText, MachineryError, mayPass, retryLaterMs } from './errors.ts';
 import { errorCallbacks, sendFollowUps, successCallbacks } from './follow-ups.ts';
-import type { Outcome } from './outcome.ts';
+import { failed, type Outcome } from './outcome.ts';
 import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import { newTaskUuid, type Sendable } from './sender.ts';
@@ -66,7 +66,8 @@ export class Processor {
         error,
       );
       this.#options.errorHandler(error);
-      return { kind: 'requeue', position: 'back', delayMs: 1_000 };
+      await sleep(1_000, this.#aborted.signal);
+      return { kind: 'requeue', position: 'front', begun: true };
     }
   }
 
@@ -88,7 +89,7 @@ export class Processor {
 
     const ended = await this.#run(attempt, task, hold);
     this.#aborted.signal.throwIfAborted();
-    if (!(await hold.owns())) return this.#letGo(attempt);
+    if (!(await this.#owns(hold))) return this.#letGo(attempt);
     if (stored !== undefined) await stored;
     if (ended.kind === 'success') return this.#succeeded(attempt, ended.results);
     return this.#retried(attempt, task, ended) ?? this.#failed(attempt, ended.error);
@@ -156,6 +157,7 @@ export class Processor {
       const args = attempt.decodeArgs(task);
       if (args !== undefined) {
         if (preTaskHandler !== undefined) await this.#hook('preTaskHandler', preTaskHandler, attempt);
+        if (preTaskHandler !== undefined) states.announce(attempt); // which may be news only now
         this.#aborted.signal.throwIfAborted();
         await telemetry.runTask(attempt.signature, () => attempt.run(task, args));
         if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
@@ -165,6 +167,10 @@ export class Processor {
     } finally {
       this.#attempts.delete(attempt);
     }
+  }
+
+  #owns({ owns }: Hold): true | Promise<boolean> {
+    return owns === undefined || this.#untilDone('asked who has a message', async () => owns());
   }
 
   /** Another worker has the message: how the task ended here is its to say. The broker ignores the verdict. */
@@ -199,9 +205,11 @@ export class Processor {
     this.#engine.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
     this.#options.errorHandler(error, signature);
     const refused = await this.#storeWithError(attempt, 'FAILURE', text);
-    if (refused !== undefined) return { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
     this.#engine.telemetry.record('task.failed', 1, signature);
-    return this.#followUp(errorCallbacks(signature, text), false);
+    const verdict = await this.#followUp(errorCallbacks(signature, text), false);
+    return refused === undefined
+      ? verdict
+      : { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
   }
 
   /** Publishes the next attempt, when the task has one: undefined means that this was the last. */
@@ -296,20 +304,28 @@ export class Processor {
 
   /** Calls until the outcome is stored or can never be. What may have been stored is done again: at least once. */
   async #persist(call: () => Promise<Outcome>): Promise<Outcome> {
-    const once = async () => {
-      const outcome = await call();
-      if (isDecided(outcome)) return outcome;
+    const once = async (): Promise<Outcome> => {
+      const outcome = await call().catch((error): Outcome => {
+        if (mayPass(error)) throw error;
+        return failed(error, false);
+      });
+      if (outcome.status === 'stored' || (outcome.status === 'failed' && !outcome.retryable)) return outcome;
       throw outcome.error;
     };
-    try {
-      const outcome = await call(); // almost always all there is to it
-      if (isDecided(outcome)) return outcome;
-    } catch {}
+    this.#aborted.signal.throwIfAborted();
     return this.#untilDone('written to', once);
   }
 
+  /** Reads states. What the backend refuses for good is as if nothing were stored: the task runs, at least once. */
   async #read(uuids: readonly string[]): Promise<(TaskState | undefined)[]> {
-    return this.#untilDone('read', () => Promise.all(uuids.map((uuid) => this.#engine.results.read(uuid))));
+    const read = () => Promise.all(uuids.map((uuid) => this.#engine.results.read(uuid)));
+    return this.#untilDone('read', () =>
+      read().catch((error) => {
+        if (mayPass(error)) throw error;
+        this.#engine.logger.error(`States cannot be read: ${errorText(error)}`, error);
+        return uuids.map(() => undefined);
+      }),
+    );
   }
 
   /** Waits out a server that is away, and says so once for all that wait for it. */
@@ -324,11 +340,6 @@ export class Processor {
     if (this.#away.delete(what)) logger.info(`The server can be ${what} again, tasks of queue ${queue} go on`);
     return result;
   }
-}
-
-/** Whether trying again would change nothing. */
-function isDecided(outcome: Outcome): outcome is Exclude<Outcome, { status: 'unknown' }> {
-  return outcome.status === 'stored' || (outcome.status === 'failed' && !outcome.retryable);
 }
 
 function tooManyDeliveries({ name }: Signature, { deliveryCount }: Delivery): MachineryError {

@@ -2,14 +2,17 @@
 // pushes makes reading the exception. Each waiter is read again after a fifth of the time it has waited so far.
 
 import type { Backend } from './backend.ts';
+import { sleep } from './backoff.ts';
 import { Batcher } from './batcher.ts';
-import { errorText, MachineryError, NotSupportedError } from './errors.ts';
+import { errorText, MachineryError, mayPass, NotSupportedError } from './errors.ts';
 import type { Logger } from './logger.ts';
 import { isFinal, type TaskState } from './task-state.ts';
 
 /** Reads of one server are at least this far apart: 2 ms for a lone waiter, 20 ms (50 reads a second) for a hundred or more. */
 const readGapMs = (waiters: number): number => Math.min(20, 2 + waiters / 5);
 const maxPollMs = 500;
+/** How long a wait whose time is up before anything was read may look once, in milliseconds. */
+const lastLookMs = 50;
 /** With a push, reading only makes up for a message that was lost. */
 const pushedPollMs = 1_000;
 
@@ -43,9 +46,14 @@ export class ResultWaiter {
   }
 
   /** Reads one state, together with whatever else is read in this tick. */
-  read(taskUuid: string): Promise<TaskState | undefined> {
-    if (!this.#backend.capabilities.storesResults) return Promise.reject(noResults(this.#backend));
-    return this.#reads.add(taskUuid);
+  async read(taskUuid: string): Promise<TaskState | undefined> {
+    if (!this.#backend.capabilities.storesResults) throw noResults(this.#backend);
+    const state = await this.#reads.add(taskUuid);
+    // Where reading takes a state away, nobody else will find it.
+    if (state && isFinal(state.state) && this.#backend.capabilities.readConsumes === true) {
+      for (const waiter of this.#waiters) if (waiter.taskUuid === taskUuid) waiter.resolve(state);
+    }
+    return state;
   }
 
   /**
@@ -66,6 +74,7 @@ export class ResultWaiter {
       let unwatch: (() => void) | undefined;
       const end = () => {
         this.#waiters.delete(waiter);
+        if (this.#waiters.size === 0) this.#stopTimer();
         unwatch?.();
         clearTimeout(timeout);
         if (signal !== undefined) signal.removeEventListener('abort', onAbort);
@@ -97,8 +106,9 @@ export class ResultWaiter {
   /** Rejects, but not before the state was looked at once. */
   async #timeUp(waiter: Waiter, timeoutMs: number): Promise<void> {
     const { taskUuid, readAt } = waiter;
-    const state = readAt === 0 ? await this.read(taskUuid).catch(() => undefined) : undefined;
-    if (state !== undefined && isFinal(state.state)) return waiter.resolve(state);
+    const look = () => Promise.race([this.read(taskUuid).catch(() => undefined), sleep(lastLookMs)]);
+    const state = readAt === 0 ? await look() : undefined;
+    if (state && isFinal(state.state)) return waiter.resolve(state);
     const text = `Task ${taskUuid} was not finished within ${timeoutMs} ms`;
     waiter.reject(new MachineryError('ERR_MACHINERY_RESULT_TIMEOUT', text));
   }
@@ -137,6 +147,11 @@ export class ResultWaiter {
     this.#readBy(next);
   }
 
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = Number.POSITIVE_INFINITY;
+  }
+
   #chunks(waiters: Waiter[]): Waiter[][] {
     const size = this.#backend.capabilities.maxBatch ?? 1_000;
     return Array.from({ length: Math.ceil(waiters.length / size) }, (_, i) => waiters.slice(i * size, (i + 1) * size));
@@ -159,7 +174,7 @@ export class ResultWaiter {
       this.#failing = false;
       for (let i = 0; i < waiters.length; i++) this.#found(waiters[i] as Waiter, states[i]);
     } catch (error) {
-      const final = MachineryError.is(error) && error.code !== 'ERR_MACHINERY_BACKEND_UNAVAILABLE';
+      const final = !mayPass(error);
       if (!this.#failing && !final)
         this.#logger.warn(`${this.#backend.name} cannot be read, waiting goes on: ${errorText(error)}`, error);
       this.#failing = !final;

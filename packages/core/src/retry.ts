@@ -1,4 +1,4 @@
-// When and as what a failed attempt is tried again. Pure: `worker.ts` stores and publishes what is decided here.
+// When and as what a failed attempt is tried again. Pure: `processor.ts` stores and publishes what is decided here.
 
 import { header } from './headers.ts';
 import { checkOptions, number, optional } from './options.ts';

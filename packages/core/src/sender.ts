@@ -2,10 +2,12 @@
 // server for what users send and by the worker for callbacks and retries. Nothing here tries again: callers decide.
 
 import { randomUUID } from 'node:crypto';
+import type { StateWrite } from './backend.ts';
 import { Batcher } from './batcher.ts';
 import type { Broker, Message } from './broker.ts';
-import { MachineryError } from './errors.ts';
+import { errorText, MachineryError, mayPass } from './errors.ts';
 import { header } from './headers.ts';
+import { invalidOption } from './options.ts';
 import { failed, type Outcome } from './outcome.ts';
 import type { Signature } from './signature.ts';
 import type { StateWriter } from './state-writer.ts';
@@ -38,6 +40,7 @@ export class Sender {
   readonly #options: SenderOptions;
   readonly #publishes: Batcher<Message, Outcome>;
   readonly #defaultRoutingKey: string;
+  #now = { time: 0, text: '' };
 
   constructor(options: SenderOptions) {
     const { broker, defaultQueue } = options;
@@ -51,21 +54,21 @@ export class Sender {
   }
 
   /** A copy that can be sent: with a UUID, callbacks included, a routing key, and the time of sending. */
-  complete(signature: Signature, eta: Date | string | undefined = signature.eta): Sendable {
+  complete(signature: Signature): Sendable {
     const injected = this.#options.telemetry.injectHeaders(signature);
     const draft = withUuids(signature);
     draft.routingKey ||= this.#defaultRoutingKey;
-    draft.eta = eta === undefined ? undefined : encodeTime(eta);
+    draft.eta &&= encodeTime(draft.eta);
     const { [header.attempt]: _, ...headers } = signature.headers ?? {}; // whatever it was before, this is a first attempt
-    draft.headers = { ...headers, ...injected, [header.sentAt]: timeNow() };
+    draft.headers = { ...headers, ...injected, [header.sentAt]: this.#timeNow() };
     return draft as Sendable;
   }
 
   /** Writes PENDING and publishes. `failed` and `unknown` say that nothing, or perhaps something, was published. */
   async send(signature: Sendable, signal?: AbortSignal): Promise<Outcome> {
     const message = this.#message(signature);
-    if (message instanceof Error) return failed(message, false);
-    const pending = await this.#options.states.write({
+    if (message instanceof MachineryError) return failed(message, false);
+    const pending = await this.#writePending({
       state: {
         taskUuid: signature.uuid,
         taskName: signature.name,
@@ -80,10 +83,18 @@ export class Sender {
     return this.#publish(message);
   }
 
+  async #writePending(write: StateWrite): Promise<Outcome> {
+    try {
+      return await this.#options.states.write(write);
+    } catch (error) {
+      return failed(error as Error, mayPass(error));
+    }
+  }
+
   /** Publishes without touching the state: a retry, or a callback whose PENDING is there. */
   async republish(signature: Sendable): Promise<Outcome> {
     const message = this.#message(signature);
-    return message instanceof Error ? failed(message, false) : this.#publish(message);
+    return message instanceof MachineryError ? failed(message, false) : this.#publish(message);
   }
 
   /** How long a state is kept: its expiry counts from the ETA, when there is one. */
@@ -96,27 +107,38 @@ export class Sender {
     return this.#publishes.settled();
   }
 
+  /** The time as it comes back from the state's CreatedAt; formatted once for a millisecond. */
+  #timeNow(): string {
+    const time = Date.now();
+    if (time !== this.#now.time) this.#now = { time, text: encodeTime(new Date(time)) };
+    return this.#now.text;
+  }
+
+  /** A publish that rejects says nothing of its messages: they may be out. */
   async #publish(message: Message): Promise<Outcome> {
-    const outcome = await this.#publishes.add(message);
+    const outcome = await this.#publishes.add(message).catch((error): Outcome => ({ status: 'unknown', error }));
     if (outcome.status === 'stored') this.#options.telemetry.record('task.sent', 1, message.signature);
     return outcome;
   }
 
   /** Encodes, or answers why the broker could never take it. */
-  #message(signature: Sendable): Message | Error {
+  #message(signature: Sendable): Message | MachineryError {
     try {
       return this.#encode(this.#handled(signature));
     } catch (error) {
-      return error as Error;
+      if (error instanceof MachineryError) return error;
+      const text = `Task ${signature.name} (${signature.uuid}) cannot be sent: ${errorText(error)}`;
+      return new MachineryError('ERR_MACHINERY_INVALID_SIGNATURE', text, { cause: error });
     }
   }
 
   #handled(signature: Sendable): Sendable {
     const answer = this.#options.prePublishHandler?.(signature);
     if (answer === undefined) return signature;
+    if (answer instanceof Promise) throw invalidOption('prePublishHandler must answer at once, got a promise');
     const handled = checkSignature(answer);
     const { uuid, routingKey } = signature;
-    const headers = { ...handled.headers, [header.sentAt]: signature.headers?.[header.sentAt] };
+    const headers = { ...signature.headers, ...handled.headers, [header.sentAt]: signature.headers?.[header.sentAt] };
     return { ...signature, ...handled, uuid, routingKey: handled.routingKey || routingKey, headers };
   }
 
@@ -179,17 +201,4 @@ function withUuids(signature: Signature): Draft {
     stopTaskDeletionOnError: signature.stopTaskDeletionOnError,
     ignoreWhenTaskNotRegistered: signature.ignoreWhenTaskNotRegistered,
   };
-}
-
-let now = 0;
-let nowText = '';
-
-/** The time, formatted once for a millisecond. */
-function timeNow(): string {
-  const time = Date.now();
-  if (time !== now) {
-    now = time;
-    nowText = encodeTime(new Date(time)); // as it comes back from the state's CreatedAt
-  }
-  return nowText;
 }

@@ -262,7 +262,7 @@ export class Server implements AsyncDisposable {
    */
   newWorker(consumerTag: string, options: WorkerOptions = {}): Worker {
     this.#refuseWhenClosed();
-    const worker = new Worker(this, this.#engine, consumerTag, options);
+    const worker: Worker = new Worker(this, this.#engine, consumerTag, options, () => this.#workers.delete(worker));
     this.#workers.add(worker);
     return worker;
   }
@@ -278,13 +278,15 @@ export class Server implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#workers].map((worker) => worker[Symbol.asyncDispose]()));
+    await this.#engine.states.settled(); // a send stores PENDING first
     await this.#engine.sender.settled();
-    await this.#engine.states.settled();
     this.#engine.results.close();
     const closed = await Promise.allSettled(
       [this.broker, this.backend, this.lock].map(async (adapter) => adapter?.close()),
     );
-    for (const result of closed) if (result.status === 'rejected') throw result.reason;
+    const errors = closed.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    if (errors.length > 1) throw new AggregateError(errors, errors.map(errorText).join('; '));
+    if (errors.length === 1) throw errors[0];
   }
 
   [Symbol.asyncDispose](): Promise<void> {

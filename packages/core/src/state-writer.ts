@@ -1,4 +1,4 @@
-// Writes task states to the backend, batched. Follows `worker.ts`, which says what to write. Two kinds: a state that
+// Writes task states to the backend, batched. Follows `processor.ts`, which says what to write. Two kinds: a state that
 // something waits for (`write`), and the news that a task is running (`announce`), which is only written when the task
 // still runs a moment later. There is at most one write under way, so a later state never overtakes an earlier one.
 

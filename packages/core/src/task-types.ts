@@ -5,6 +5,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { MachineryError } from './errors.ts';
 import { show } from './options.ts';
 import { fromWireValue, toWireValue, type WireType } from './wire/argument-types.ts';
+import { parseJson } from './wire/json.ts';
 
 /** A declared type: `In` is what a caller or a handler may give, `Out` is what the other side gets. */
 export interface Type<Wire extends WireType = WireType, In = unknown, Out = In> {
@@ -107,7 +108,7 @@ export function slice<W extends ElementWire, In, Out>(element: Type<W, In, Out>)
 }
 
 /**
- * Any JSON value, carried as a `string`, so that Go workers can pass it on or parse it. With a Standard Schema (zod,
+ * Any JSON value, carried as a `string`; integers beyond 2^53 come out as bigint. It is a `string` on the wire, so that Go workers can pass it on or parse it. With a Standard Schema (zod,
  * valibot, arktype …), values are checked when they are sent, and checked and transformed when they are received; the
  * schema must be synchronous.
  */
@@ -129,7 +130,7 @@ export function json(schema?: StandardSchemaV1): Type<'string', unknown> {
       const text = fromWireValue('string', value) as string;
       let parsed: unknown;
       try {
-        parsed = JSON.parse(text);
+        parsed = /\d{16}/.test(text) ? parseJson(text) : JSON.parse(text);
       } catch (cause) {
         throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', `Expected JSON, got ${show(text)}`, { cause });
       }

@@ -213,12 +213,12 @@ const optionsChecks = {
   stopTaskDeletionOnError: optional(boolean),
 };
 
-/** Delays that count from the time of sending, by signature: they have no field on the wire. */
-const delays = new WeakMap<Signature, number>();
+/** Holds a signature's `delayMs`, which has no field on the wire; copies keep it, and other copies of this package know it. */
+const delayKey = Symbol.for('@machinery/core.delayMs');
 
 /** The signature's `delayMs`, for who sends it. */
 export function delayOf(signature: Signature): number | undefined {
-  return delays.get(signature);
+  return (signature as { [delayKey]?: number })[delayKey];
 }
 
 class BuiltSignature {
@@ -258,22 +258,23 @@ export function withOptions<T extends Signature>(
   checkOptions(`Options of task ${signature.name}`, options, { ...optionsChecks, ...moreChecks });
   const { definition, ...fields } = signature as Signature & { definition?: { returns: ReturnsSpec } };
   const { queue, retries, timeoutMs, backoff, headers, delayMs, eta, ...same } = options;
-  const changed = {
+  if (eta !== undefined && delayMs !== undefined)
+    throw invalidOption(`Options of task ${signature.name}: give either \`eta\` or \`delayMs\`, not both`);
+  const given = Object.entries(same).filter(([, value]) => value !== undefined);
+  const { name, args, ...more }: Signature & { [delayKey]?: number } = {
     ...fields,
-    ...same,
-    ...(eta !== undefined && { eta }),
+    ...(Object.fromEntries(given) as Partial<Signature>),
     ...(queue !== undefined && { routingKey: queue }),
     ...(retries !== undefined && { retryCount: retries }),
     ...mergedHeaders(signature, options),
-  } as Signature;
-  const { name, args = [], ...more } = changed;
-  const copy =
-    definition === undefined ? changed : (new BuiltSignature(name, args, definition, more) as unknown as Signature);
-  if (eta !== undefined && delayMs !== undefined)
-    throw invalidOption(`Options of task ${signature.name}: give either \`eta\` or \`delayMs\`, not both`);
-  const delay = delayMs ?? (eta === undefined ? delays.get(signature) : undefined);
-  if (delay !== undefined) delays.set(copy, delay);
-  return copy as T;
+  };
+  if (eta !== undefined) {
+    Object.assign(more, { eta });
+    delete more[delayKey];
+  }
+  if (delayMs !== undefined) more[delayKey] = delayMs;
+  if (definition === undefined) return { name, ...(args !== undefined && { args }), ...more } as T;
+  return new BuiltSignature(name, args ?? [], definition, more) as unknown as T;
 }
 
 function mergedHeaders(

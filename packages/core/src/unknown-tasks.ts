@@ -30,7 +30,8 @@ export class UnknownTasks {
     }
     this.#warn(name, 'its messages go back for a worker that has it');
     const message = createHash('sha256').update(body).digest('base64');
-    const before = this.#seen.get(message) ?? 0;
+    // With more messages going round than can be remembered, none of them would ever be known: they all wait.
+    const before = this.#seen.get(message) ?? (this.#seen.size < remembered ? 0 : 4);
     this.#seen.delete(message);
     this.#seen.set(message, before + 1);
     if (this.#seen.size > remembered) this.#seen.delete(this.#seen.keys().next().value as string);

@@ -37,6 +37,7 @@ export class Worker implements AsyncDisposable {
   readonly #loop: ConsumerLoop;
   readonly #processor: Processor;
   readonly #errorHandler: WorkerOptions['errorHandler'];
+  readonly #onStopped: () => void;
   readonly #ended: Promise<void>;
   #end: () => void = () => {};
   #unguard: (() => void) | undefined;
@@ -44,7 +45,7 @@ export class Worker implements AsyncDisposable {
   #stopped: Promise<void> | undefined;
 
   /** @internal Made by `server.newWorker`. */
-  constructor(server: Server, engine: Engine, consumerTag: string, options: WorkerOptions) {
+  constructor(server: Server, engine: Engine, consumerTag: string, options: WorkerOptions, onStopped: () => void) {
     if (string(consumerTag) !== undefined)
       throw invalidOption(
         `newWorker: expected the consumer tag to be ${string(consumerTag)}, got ${show(consumerTag)}`,
@@ -64,6 +65,7 @@ export class Worker implements AsyncDisposable {
     this.concurrency = concurrency === 0 ? 1_000 : concurrency;
     this.queue = options.queue ?? server.defaultQueue;
     this.#errorHandler = options.errorHandler;
+    this.#onStopped = onStopped;
     this.#ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -168,6 +170,7 @@ export class Worker implements AsyncDisposable {
     await stopping;
     await this.#loop.stop(); // what had not begun when it was told to stop
     this.#unguard?.();
+    this.#onStopped();
     this.#end();
   }
 

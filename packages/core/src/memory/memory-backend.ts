@@ -1,5 +1,5 @@
-// A result backend inside this process. Workers write states, `AsyncResult` reads and watches them, the chord steps of
-// `follow-ups.ts` claim groups. Every step is synchronous, which is what makes the claims atomic.
+// A result backend inside this process. Workers write states, `AsyncResult` reads and watches them, and chords will
+// claim groups here. Every step is synchronous, which is what makes the claims atomic.
 // Invariant: what is stored shares no mutable part with what callers hold, and is never changed, only replaced.
 
 import type { Backend, BackendCapabilities, ChordClaim, StateWrite } from '../backend.ts';

@@ -1,6 +1,6 @@
 // Task states and group metas as the JSON that Go Machinery v2 stores, compact and canonical like signatures. Neighbours:
 // the result backends that store text, `fields.ts` for checking. Invariant: both forms decode to the same state, and the
-// two fields of our own come last and only when they are there, so that Go's form stays byte for byte Go's.
+// fields of our own come last and only when they are there, so that Go's form stays byte for byte Go's.
 
 import type { GroupMeta, StateName, TaskResult, TaskState } from '../task-state.ts';
 import {

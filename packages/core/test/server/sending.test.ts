@@ -224,8 +224,10 @@ describe('prePublishHandler', () => {
     expect(await onlyMessage(test)).toMatchObject({ Name: 'report' });
   });
 
-  it('rejects the send with what it throws, and nothing is published or stored', async () => {
-    const refusal = new Error('not today');
+  it.each([
+    ['an error', new Error('not today')],
+    ['a text', 'not today'],
+  ])('that throws %s refuses the send, and nothing is published or stored', async (_, refusal) => {
     const test = testServer({
       server: {
         prePublishHandler: () => {
@@ -233,8 +235,25 @@ describe('prePublishHandler', () => {
         },
       },
     });
-    expect(await thrownBy(() => test.server.send(add(1)))).toBe(refusal);
+    const error = await thrownBy(() => test.server.send(add(1)));
+    expect(error).toMatchObject({ code: 'ERR_MACHINERY_INVALID_SIGNATURE', cause: refusal });
+    expect((error as Error).message).toContain('not today');
     expectNothingSent(test);
+  });
+
+  it('that answers a promise is refused with an error that says so', async () => {
+    const test = testServer({ server: { prePublishHandler: (async () => undefined) as never } });
+    expect(await thrownBy(() => test.server.send(add(1)))).toEqual(
+      errorLike('ERR_MACHINERY_INVALID_OPTION', /^prePublishHandler must answer at once/),
+    );
+  });
+
+  it('that answers a signature without headers keeps those of the original', async () => {
+    const test = testServer({ server: { prePublishHandler: ({ name }) => ({ name: `${name}_two` }) } });
+    await test.server.send(add(1), { headers: { trace: 'abc' }, timeoutMs: 5 });
+    const { Name, Headers } = await onlyMessage(test);
+    expect(Name).toBe('add_two');
+    expect(Headers).toMatchObject({ trace: 'abc', 'machinery-timeout-ms': '5' });
   });
 
   it('is checked: arguments of the replacement in no wire form are refused, not published', async () => {

@@ -236,3 +236,24 @@ describe('a backend with watch', () => {
     expect(await getting).toBe(1);
   });
 });
+
+it('a wait whose time is up ends also when the backend does not answer', async () => {
+  const test = testServer();
+  test.backend.onRead = () => new Promise(() => {});
+  const get = () => test.server.result('task_1').get({ timeoutMs: 10 });
+  expect(await thrownBy(get)).toMatchObject({ code: 'ERR_MACHINERY_RESULT_TIMEOUT' });
+});
+
+it('what state() takes from a backend whose reads consume goes to whoever waits for it', async () => {
+  const { server, backend } = polled({ readConsumes: true });
+  await backend.finish('task_1', 7);
+  const taken = new Set<string>();
+  const read = backend.read.bind(backend);
+  backend.read = async (uuids) => {
+    const states = await read(uuids);
+    return states.map((state, i) => (taken.size === taken.add(uuids[i] as string).size ? undefined : state));
+  };
+  const result = server.result('task_1');
+  const [state, value] = await Promise.all([result.state(), server.result('task_1').get({ timeoutMs: 500 })]);
+  expect([state?.state, value]).toEqual(['SUCCESS', 7]);
+});

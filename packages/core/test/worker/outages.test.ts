@@ -20,6 +20,7 @@ beforeEach(() => {
 
 const echo = (value: number, more: object = {}) =>
   test.server.send({ name: 'echo', args: [{ type: 'int64', value }], ...more });
+const refused = { status: 'failed', error: refusedForGood(), retryable: false } as const;
 const lost: Outcome = { status: 'unknown', error: brokerAway() };
 
 describe('a backend that is away', () => {
@@ -133,6 +134,47 @@ describe('a backend that refuses for good', () => {
     },
     2_000,
   );
+});
+
+describe('a backend that refuses every FAILURE', () => {
+  it('leaves the message among the dead, and the error callback is sent all the same', async () => {
+    test.server.registerTask('throws', () => {
+      throw new Error('no');
+    });
+    await test.startWorker();
+    test.backend.onWrite = async (writes, next) =>
+      writes.some(({ state }) => state.state === 'FAILURE') ? writes.map(() => refused) : next();
+    await test.server.send({ name: 'throws', uuid: 't', onError: [{ uuid: 'sorry', name: 'echo' }] });
+    await test.broker.published.first(({ uuid }) => uuid === 'sorry');
+    const settled = await test.broker.settled.first(({ kind }) => kind === 'dead');
+    expect(settled).toMatchObject({ reason: expect.stringContaining('could not be stored') });
+  });
+});
+
+describe('a backend that cannot be read for good', () => {
+  it('does not keep a task of another program from running', async () => {
+    await test.startWorker();
+    test.backend.onRead = () => Promise.reject(refused.error);
+    await test.broker.put(goMessage({ uuid: 'g', name: 'echo', args: [{ type: 'int64', value: 1 }] }));
+    expect(await test.backend.final('g')).toMatchObject({ state: 'SUCCESS' });
+  });
+});
+
+describe('a callback whose publish may have succeeded', () => {
+  it('is published again without writing PENDING over what it came to', async () => {
+    await test.startWorker();
+    let first = true;
+    test.broker.onPublish = async (messages, next) => {
+      const outcomes = await next();
+      if (!first || !messages.some(({ signature }) => signature.uuid === 'next')) return outcomes;
+      first = false;
+      return outcomes.map(() => lost);
+    };
+    await echo(1, { onSuccess: [{ uuid: 'next', name: 'echo' }] });
+    await test.broker.published.until((items) => items.filter(({ uuid }) => uuid === 'next').length === 2);
+    await test.broker.idle();
+    expect(test.backend.statesOf('next').filter((name) => name === 'PENDING')).toHaveLength(1);
+  });
 });
 
 describe('a broker that does not take messages', () => {
