@@ -90,9 +90,8 @@ export class Attempt implements Announced, RunningAttempt {
     return true;
   }
 
-  /** Waits until what the handler left rejected has been reported, then answers how the attempt ended for good. */
-  async seal(): Promise<Ended> {
-    await nextTurn();
+  /** How the attempt ended for good. Call it in the turn after it ended: by then what the handler left rejected was reported. */
+  seal(): Ended {
     this.#sealed = true;
     return this.#ended as Ended;
   }
@@ -157,7 +156,7 @@ export class Attempt implements Announced, RunningAttempt {
 let turn: Promise<void> | undefined;
 
 /** Resolves in the next turn of the event loop, one for all: by then unhandled rejections of this turn were reported. */
-function nextTurn(): Promise<void> {
+export function nextTurn(): Promise<void> {
   turn ??= new Promise((resolve) => {
     setImmediate(() => {
       turn = undefined;

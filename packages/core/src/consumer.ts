@@ -187,7 +187,7 @@ export class ConsumerLoop {
     void this.#options.handle(delivery, { release, owns }).then((verdict) => {
       release();
       if (!this.#inHand.delete(delivery)) return; // given back by abort
-      this.#settle({ ...verdict, delivery });
+      this.#settle(verdict.kind === 'ack' ? { kind: 'ack', delivery } : { ...verdict, delivery });
       this.#wake?.();
     });
   }

@@ -3,7 +3,7 @@
 //
 // Invariant: a message is acked only after its final state is stored and its follow-ups are published.
 
-import { Attempt, type Ended } from './attempt.ts';
+import { Attempt, type Ended, nextTurn } from './attempt.ts';
 import { sleep, untilDone } from './backoff.ts';
 import type { Delivery } from './broker.ts';
 import type { Hold, Verdict } from './consumer.ts';
@@ -163,7 +163,8 @@ export class Processor {
         if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
       }
       hold.release();
-      return await attempt.seal();
+      await nextTurn();
+      return attempt.seal();
     } finally {
       this.#attempts.delete(attempt);
     }
@@ -288,8 +289,13 @@ export class Processor {
 
   /** Stores a state, waiting out a backend that is away. Answers why it can never be stored. */
   async #store(state: TaskState, dueAtMs?: number): Promise<Error | undefined> {
-    const write = { state, expiresInSeconds: this.#engine.sender.expiresInSeconds(dueAtMs) };
-    const outcome = await this.#persist(() => this.#engine.states.write(write));
+    const { states, sender } = this.#engine;
+    const write = { state, expiresInSeconds: sender.expiresInSeconds(dueAtMs) };
+    let outcome: Outcome | undefined;
+    try {
+      outcome = await states.write(write); // nearly always all there is to it
+    } catch {}
+    if (outcome?.status !== 'stored') outcome = await this.#persist(() => states.write(write));
     this.#aborted.signal.throwIfAborted(); // the message was given back: what follows is another worker's
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
@@ -304,16 +310,18 @@ export class Processor {
 
   /** Calls until the outcome is stored or can never be. What may have been stored is done again: at least once. */
   async #persist(call: () => Promise<Outcome>): Promise<Outcome> {
-    const once = async (): Promise<Outcome> => {
-      const outcome = await call().catch((error): Outcome => {
+    this.#aborted.signal.throwIfAborted();
+    return this.#untilDone('written to', async () => {
+      let outcome: Outcome;
+      try {
+        outcome = await call();
+      } catch (error) {
         if (mayPass(error)) throw error;
-        return failed(error, false);
-      });
+        return failed(error as Error, false);
+      }
       if (outcome.status === 'stored' || (outcome.status === 'failed' && !outcome.retryable)) return outcome;
       throw outcome.error;
-    };
-    this.#aborted.signal.throwIfAborted();
-    return this.#untilDone('written to', once);
+    });
   }
 
   /** Reads states. What the backend refuses for good is as if nothing were stored: the task runs, at least once. */

@@ -116,7 +116,12 @@ export class Sender {
 
   /** A publish that rejects says nothing of its messages: they may be out. */
   async #publish(message: Message): Promise<Outcome> {
-    const outcome = await this.#publishes.add(message).catch((error): Outcome => ({ status: 'unknown', error }));
+    let outcome: Outcome;
+    try {
+      outcome = await this.#publishes.add(message);
+    } catch (error) {
+      return { status: 'unknown', error: error as Error };
+    }
     if (outcome.status === 'stored') this.#options.telemetry.record('task.sent', 1, message.signature);
     return outcome;
   }
