@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { runProgram } from './child-program.ts';
 
-describe.concurrent('launch', () => {
+describe('launch', () => {
   it.each(['SIGINT', 'SIGTERM'] as const)(
     'waits for the running task after one %s, then the process ends by itself',
     async (signal) => {
@@ -35,7 +35,7 @@ describe.concurrent('launch', () => {
   );
 });
 
-describe.concurrent('a process with a worker lives on when', () => {
+describe('a process with a worker lives on when', () => {
   it.each([
     'tasks leave promises rejected and throw from timers',
     'errorHandler rejects',
@@ -51,7 +51,7 @@ describe.concurrent('a process with a worker lives on when', () => {
   });
 });
 
-describe.concurrent('a process with a worker ends as usual when something that is no task is', () => {
+describe('a process with a worker ends as usual when something that is no task is', () => {
   it.each(['uncaught', 'rejected', 'uncaught after a worker that could not start'])('%s', async (name) => {
     const { lines, errors, exit } = runProgram('stray', name);
     expect(await exit).toEqual({ code: 1, signal: null });
