@@ -220,8 +220,10 @@ describe('callbacks', () => {
   it('may nest as deep as a chain may be long, also with a long integer at its end', () => {
     for (const value of [1, 2n ** 63n - 1n]) {
       const longest = chain(maxCallbackDepth, { args: [{ type: 'int64', value }] });
-      deepStrictEqual(decodeSignature(encodeSignature(longest)), longest);
-      deepStrictEqual(decodeSignature(encodeSignatureCanonical(longest)), longest);
+      // Compared as texts: comparing objects so deep takes more stack than there is.
+      const text = encodeSignature(longest);
+      expect(encodeSignature(decodeSignature(text)) === text).toBe(true);
+      expect(encodeSignature(decodeSignature(encodeSignatureCanonical(longest))) === text).toBe(true);
     }
   });
 
