@@ -5,9 +5,10 @@ import { MachineryError } from './errors.ts';
 import { invalidOption, show } from './options.ts';
 import type { Backoff, BackoffFunction } from './retry.ts';
 import type { Arg } from './signature.ts';
-import { decodeArgs, encodeResults, type TaskDefinition } from './task.ts';
+import type { TaskDefinition } from './task.ts';
 import type { TaskContext } from './task-context.ts';
 import type { TaskResult } from './task-state.ts';
+import { decodeArgs, encodeResults } from './task-values.ts';
 import { fromWireValue, inferWireType, toWireValue } from './wire/argument-types.ts';
 
 /** What a worker may set for a task that it runs; it goes before what the signature says. */

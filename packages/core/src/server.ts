@@ -26,7 +26,6 @@ import { StateWriter } from './state-writer.ts';
 import {
   type ArgsSpec,
   type CompleteSignature,
-  decodeResults,
   delayOf,
   type HandlerOf,
   type PlainSignature,
@@ -38,6 +37,7 @@ import {
   withOptions,
 } from './task.ts';
 import type { TaskResult, TaskState } from './task-state.ts';
+import { decodeResults } from './task-values.ts';
 import { SafeTelemetry, type Telemetry } from './telemetry.ts';
 import { checkIsSignature, checkSignature } from './validation.ts';
 import { fromWireValue } from './wire/argument-types.ts';
