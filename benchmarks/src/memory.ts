@@ -1,11 +1,22 @@
-// The in-memory engine by itself, without a network: what core costs for a task. `npm run bench -- memory [tasks] [rounds]`.
+// The in-memory engine by itself, without a network: what core costs for a task.
+// `npm run bench -- memory [--tasks 100000] [--rounds 5] [--save]`; `--save` keeps the raw numbers in `results/`.
 
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { defineTask, int64, Server, silentLogger } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 
-const tasks = Number(process.argv[2] ?? 100_000);
-const rounds = Number(process.argv[3] ?? 5);
+const { values } = parseArgs({
+  options: {
+    tasks: { type: 'string', default: '100000' },
+    rounds: { type: 'string', default: '5' },
+    save: { type: 'boolean', default: false },
+  },
+});
+const tasks = Number(values.tasks);
+const rounds = Number(values.rounds);
 const add = defineTask('add', { args: [int64, int64], returns: int64 });
 const noop = defineTask('noop');
 
@@ -76,10 +87,17 @@ for (let round = 0; round < rounds; round++) {
   await server.close();
 }
 
-console.log(
-  `In-memory engine, ${tasks} tasks, ${rounds} rounds, Node ${process.version}, ${cpus()[0]?.model ?? 'unknown CPU'}`,
-);
+const cpu = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}`;
+console.log(`In-memory engine, ${tasks} tasks, ${rounds} rounds, Node ${process.version}, ${cpu}`);
 for (const [cell, rates] of cells) {
   const sorted = [...rates].sort((a, b) => a - b);
   console.log(`${cell}: ${sorted[sorted.length >> 1]} tasks/s (${sorted[0]} to ${sorted.at(-1)})`);
+}
+if (values.save) {
+  const folder = fileURLToPath(new URL('../results/', import.meta.url));
+  mkdirSync(folder, { recursive: true });
+  const file = `memory-node${process.versions.node.split('.')[0]}.json`;
+  const tasksPerSecond = Object.fromEntries(cells);
+  const raw = { date: new Date().toISOString(), node: process.version, cpu, tasks, tasksPerSecond };
+  writeFileSync(`${folder}${file}`, `${JSON.stringify(raw, null, 2)}\n`);
 }
