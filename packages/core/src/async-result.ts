@@ -1,7 +1,7 @@
 // What `send` answers: a handle on the task's stored state. It holds no state of its own but the first final one it saw.
 
 import { TaskFailedError } from './errors.ts';
-import { abortSignal, checkOptions, integer, optional } from './options.ts';
+import { abortSignal, checkOptions, optional, timerMs } from './options.ts';
 import type { ResultWaiter } from './result-waiter.ts';
 import type { TaskState } from './task-state.ts';
 
@@ -36,7 +36,7 @@ export class AsyncResult<T = unknown> {
    */
   async get(options: GetOptions = {}): Promise<T> {
     checkOptions('get', options, {
-      timeoutMs: optional(integer({ min: 0, max: 2 ** 31 - 1 })),
+      timeoutMs: optional(timerMs({ min: 0 })),
       signal: optional(abortSignal),
     });
     this.#final ??= await this.#waiter.wait(this.uuid, this.#sentHere, options);

@@ -12,6 +12,9 @@ export interface BatcherOptions {
   readonly faultOf?: 'broker' | 'backend';
 }
 
+/** What an item is answered when its batch failed as a whole. Without it, the items reject with the error. */
+export type Failure<R> = (error: Error) => R;
+
 interface Waiting<T, R> {
   readonly item: T;
   readonly resolve: (result: R) => void;
@@ -20,6 +23,7 @@ interface Waiting<T, R> {
 
 export class Batcher<T, R> {
   readonly #run: (items: readonly T[]) => Promise<readonly R[]>;
+  readonly #failure: Failure<R> | undefined;
   readonly #maxItems: number;
   readonly #unbatched: boolean;
   readonly #faultOf: 'broker' | 'backend';
@@ -29,9 +33,10 @@ export class Batcher<T, R> {
   #alone = 0;
   #idle: (() => void)[] = [];
 
-  /** `run` answers one result for each item, in order. What it throws rejects every item of its batch. */
-  constructor(run: (items: readonly T[]) => Promise<readonly R[]>, options: BatcherOptions = {}) {
+  /** `run` answers one result for each item, in order. What it throws goes to every item of its batch. */
+  constructor(run: (items: readonly T[]) => Promise<readonly R[]>, options: BatcherOptions = {}, failure?: Failure<R>) {
     this.#run = run;
+    this.#failure = failure;
     this.#maxItems = options.maxItems ?? 1_000;
     this.#unbatched = options.unbatched ?? false;
     this.#faultOf = options.faultOf ?? 'backend';
@@ -53,6 +58,9 @@ export class Batcher<T, R> {
       const results = await this.#run([item]);
       this.#checkCount(results.length, 1);
       return results[0] as R;
+    } catch (error) {
+      if (this.#failure === undefined) throw error;
+      return this.#failure(error as Error);
     } finally {
       this.#alone--;
       this.#tellIdle();
@@ -79,7 +87,10 @@ export class Batcher<T, R> {
         this.#checkCount(results.length, batch.length);
         for (let i = 0; i < batch.length; i++) (batch[i] as Waiting<T, R>).resolve(results[i] as R);
       } catch (error) {
-        for (const { reject } of batch) reject(error);
+        for (const { resolve, reject } of batch) {
+          if (this.#failure === undefined) reject(error);
+          else resolve(this.#failure(error as Error));
+        }
       }
       // What waited for this batch may add more in its own continuations: let them join the next one.
       await undefined;

@@ -49,7 +49,6 @@ export async function sendFollowUps(
   callbacks: readonly Signature[],
   again: boolean,
 ): Promise<void> {
-  if (callbacks.length === 0) return;
   const sendables = callbacks.map((callback) => ports.sender.complete(callback));
   const states = again && ports.read !== undefined ? await ports.read(sendables.map(({ uuid }) => uuid)) : [];
   await Promise.all(sendables.map((callback, i) => sendOne(ports, callback, states[i])));

@@ -21,18 +21,22 @@ export const consoleLogger: Logger = {
   error: (message, ...details) => console.error(message, ...details),
 };
 
+type Log = Logger[keyof Logger];
+
+/** A logger whose levels are made one by one. */
+export function eachLevel(make: (level: keyof Logger) => Log): Logger {
+  return { debug: make('debug'), info: make('info'), warn: make('warn'), error: make('error') };
+}
+
 /** A logger that never throws: what is logged may be anything that a task threw, and break while it is printed. */
 export function guardedLogger(logger: Logger): Logger {
-  const guarded =
-    (level: keyof Logger) =>
-    (message: string, ...details: unknown[]): void => {
+  return eachLevel((level) => (message, ...details) => {
+    try {
+      logger[level](message, ...details);
+    } catch {
       try {
-        logger[level](message, ...details);
-      } catch {
-        try {
-          logger[level](message);
-        } catch {} // a logger that cannot even log a text has nowhere to say so
-      }
-    };
-  return { debug: guarded('debug'), info: guarded('info'), warn: guarded('warn'), error: guarded('error') };
+        logger[level](message);
+      } catch {} // a logger that cannot even log a text has nowhere to say so
+    }
+  });
 }

@@ -20,6 +20,11 @@ export function integer({ min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_I
     Number.isSafeInteger(value) && inRange(value as number, min, max) ? undefined : `an integer${range(min, max)}`;
 }
 
+/** Milliseconds that a timer can wait: Node fires at once when it is given more. */
+export function timerMs({ min }: { min: number }): Check {
+  return integer({ min, max: 2 ** 31 - 1 });
+}
+
 export function number({ min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = {}): Check {
   return (value) =>
     typeof value === 'number' && Number.isFinite(value) && inRange(value, min, max)

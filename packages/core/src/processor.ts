@@ -9,8 +9,8 @@ import type { Delivery } from './broker.ts';
 import type { Hold, Verdict } from './consumer.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, mayPass, retryLaterMs } from './errors.ts';
-import { errorCallbacks, sendFollowUps, successCallbacks } from './follow-ups.ts';
-import { failed, type Outcome } from './outcome.ts';
+import { errorCallbacks, type FollowUpPorts, sendFollowUps, successCallbacks } from './follow-ups.ts';
+import type { Outcome } from './outcome.ts';
 import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import { newTaskUuid, type Sendable } from './sender.ts';
@@ -37,6 +37,9 @@ export class Processor {
   readonly #options: ProcessorOptions;
   readonly #engine: Engine;
   readonly #unknown: UnknownTasks;
+  /** Whether a worker may look at stored states: not where reading one takes it away. */
+  readonly #mayRead: boolean;
+  readonly #ports: FollowUpPorts;
   readonly #attempts = new Set<Attempt>();
   /** What cannot be done now, for one warning. */
   readonly #away = new Set<string>();
@@ -46,7 +49,16 @@ export class Processor {
   constructor(options: ProcessorOptions) {
     this.#options = options;
     this.#engine = options.engine;
-    this.#unknown = new UnknownTasks(options.engine.logger, options.queue);
+    const { logger, sender, backend } = options.engine;
+    this.#unknown = new UnknownTasks(logger, options.queue);
+    this.#mayRead = backend.capabilities.storesResults && backend.capabilities.readConsumes !== true;
+    this.#ports = {
+      sender,
+      logger,
+      read: this.#mayRead ? (uuids) => this.#read(uuids) : undefined,
+      persist: (call) => this.#persist(call),
+      fail: (callback, error) => this.#failUnsent(callback, error),
+    };
   }
 
   /** Fires the AbortSignal of every running task; what is in hand is given back and writes nothing more. */
@@ -120,12 +132,10 @@ export class Processor {
 
   /**
    * The stored state, where it is needed: a redelivery may be done already, and a message without our header does not
-   * say when it was sent. Not where reading a state takes it away.
+   * say when it was sent.
    */
   #lookBack(attempt: Attempt, delivery: Delivery): Promise<TaskState | undefined> | undefined {
-    const { storesResults, readConsumes } = this.#engine.backend.capabilities;
-    if (!storesResults || readConsumes === true || (attempt.sentAt !== undefined && !delivery.redelivered))
-      return undefined;
+    if (!this.#mayRead || (attempt.sentAt !== undefined && !delivery.redelivered)) return undefined;
     const read = this.#read([attempt.signature.uuid]).then(([state]) => {
       attempt.createdAt ??= state?.createdAt;
       return state;
@@ -156,8 +166,10 @@ export class Processor {
     try {
       const args = attempt.decodeArgs(task);
       if (args !== undefined) {
-        if (preTaskHandler !== undefined) await this.#hook('preTaskHandler', preTaskHandler, attempt);
-        if (preTaskHandler !== undefined) states.announce(attempt); // which may be news only now
+        if (preTaskHandler !== undefined) {
+          await this.#hook('preTaskHandler', preTaskHandler, attempt);
+          states.announce(attempt); // that it has started, which may be news only now
+        }
         this.#aborted.signal.throwIfAborted();
         await telemetry.runTask(attempt.signature, () => attempt.run(task, args));
         if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
@@ -244,26 +256,7 @@ export class Processor {
   }
 
   #followUp(callbacks: readonly Signature[], again: boolean): Verdict | Promise<Verdict> {
-    return callbacks.length === 0 ? ack : this.#sendCallbacks(callbacks, again);
-  }
-
-  async #sendCallbacks(callbacks: readonly Signature[], again: boolean): Promise<Verdict> {
-    const { sender, logger, backend } = this.#engine;
-    await sendFollowUps(
-      {
-        sender,
-        logger,
-        read:
-          backend.capabilities.storesResults && backend.capabilities.readConsumes !== true
-            ? (uuids) => this.#read(uuids)
-            : undefined,
-        persist: (call) => this.#persist(call),
-        fail: (callback, error) => this.#failUnsent(callback, error),
-      },
-      callbacks,
-      again,
-    );
-    return ack;
+    return callbacks.length === 0 ? ack : sendFollowUps(this.#ports, callbacks, again).then(() => ack);
   }
 
   /** A callback that can never be sent is a FAILURE, and its own error callbacks are told. */
@@ -291,11 +284,8 @@ export class Processor {
   async #store(state: TaskState, dueAtMs?: number): Promise<Error | undefined> {
     const { states, sender } = this.#engine;
     const write = { state, expiresInSeconds: sender.expiresInSeconds(dueAtMs) };
-    let outcome: Outcome | undefined;
-    try {
-      outcome = await states.write(write); // nearly always all there is to it
-    } catch {}
-    if (outcome?.status !== 'stored') outcome = await this.#persist(() => states.write(write));
+    let outcome = await states.write(write); // nearly always all there is to it
+    if (outcome.status !== 'stored') outcome = await this.#persist(() => states.write(write));
     this.#aborted.signal.throwIfAborted(); // the message was given back: what follows is another worker's
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
@@ -312,13 +302,7 @@ export class Processor {
   async #persist(call: () => Promise<Outcome>): Promise<Outcome> {
     this.#aborted.signal.throwIfAborted();
     return this.#untilDone('written to', async () => {
-      let outcome: Outcome;
-      try {
-        outcome = await call();
-      } catch (error) {
-        if (mayPass(error)) throw error;
-        return failed(error as Error, false);
-      }
+      const outcome = await call();
       if (outcome.status === 'stored' || (outcome.status === 'failed' && !outcome.retryable)) return outcome;
       throw outcome.error;
     });

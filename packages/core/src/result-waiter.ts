@@ -116,7 +116,6 @@ export class ResultWaiter {
   /** Rejects everybody who waits. */
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#timer);
     for (const waiter of this.#waiters) waiter.reject(closed(waiter.taskUuid));
   }
 

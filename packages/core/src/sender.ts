@@ -2,10 +2,9 @@
 // server for what users send and by the worker for callbacks and retries. Nothing here tries again: callers decide.
 
 import { randomUUID } from 'node:crypto';
-import type { StateWrite } from './backend.ts';
 import { Batcher } from './batcher.ts';
 import type { Broker, Message } from './broker.ts';
-import { errorText, MachineryError, mayPass } from './errors.ts';
+import { errorText, MachineryError } from './errors.ts';
 import { header } from './headers.ts';
 import { invalidOption } from './options.ts';
 import { failed, type Outcome } from './outcome.ts';
@@ -46,11 +45,11 @@ export class Sender {
     const { broker, defaultQueue } = options;
     this.#options = options;
     this.#defaultRoutingKey = broker.defaultRoutingKey?.(defaultQueue) ?? defaultQueue;
-    this.#publishes = new Batcher((messages) => broker.publish(messages), {
-      maxItems: broker.capabilities.maxPublishBatch,
-      unbatched: broker.capabilities.eager,
-      faultOf: 'broker',
-    });
+    this.#publishes = new Batcher(
+      (messages) => broker.publish(messages),
+      { maxItems: broker.capabilities.maxPublishBatch, unbatched: broker.capabilities.eager, faultOf: 'broker' },
+      (error) => ({ status: 'unknown', error }), // a publish that rejects says nothing of its messages: they may be out
+    );
   }
 
   /** A copy that can be sent: with a UUID, callbacks included, a routing key, and the time of sending. */
@@ -68,7 +67,7 @@ export class Sender {
   async send(signature: Sendable, signal?: AbortSignal): Promise<Outcome> {
     const message = this.#message(signature);
     if (message instanceof MachineryError) return failed(message, false);
-    const pending = await this.#writePending({
+    const pending = await this.#options.states.write({
       state: {
         taskUuid: signature.uuid,
         taskName: signature.name,
@@ -81,14 +80,6 @@ export class Sender {
       return { status: 'failed', error: pending.error, retryable: pending.status === 'unknown' || pending.retryable };
     if (signal?.aborted) return failed(sendAborted(signature, signal), false);
     return this.#publish(message);
-  }
-
-  async #writePending(write: StateWrite): Promise<Outcome> {
-    try {
-      return await this.#options.states.write(write);
-    } catch (error) {
-      return failed(error as Error, mayPass(error));
-    }
   }
 
   /** Publishes without touching the state: a retry, or a callback whose PENDING is there. */
@@ -114,14 +105,8 @@ export class Sender {
     return this.#now.text;
   }
 
-  /** A publish that rejects says nothing of its messages: they may be out. */
   async #publish(message: Message): Promise<Outcome> {
-    let outcome: Outcome;
-    try {
-      outcome = await this.#publishes.add(message);
-    } catch (error) {
-      return { status: 'unknown', error: error as Error };
-    }
+    const outcome = await this.#publishes.add(message);
     if (outcome.status === 'stored') this.#options.telemetry.record('task.sent', 1, message.signature);
     return outcome;
   }

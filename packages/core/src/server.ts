@@ -9,7 +9,18 @@ import type { Engine } from './engine.ts';
 import { errorText, MachineryError, NotSupportedError } from './errors.ts';
 import type { Lock } from './lock.ts';
 import { consoleLogger, guardedLogger, type Logger } from './logger.ts';
-import { abortSignal, checkOptions, fn, integer, invalidOption, object, optional, show, string } from './options.ts';
+import {
+  abortSignal,
+  checkOptions,
+  fn,
+  integer,
+  invalidOption,
+  object,
+  optional,
+  show,
+  string,
+  timerMs,
+} from './options.ts';
 import {
   declaredTask,
   type HandlerOptions,
@@ -149,7 +160,7 @@ export class Server implements AsyncDisposable {
       backoff: optional((value) =>
         typeof value === 'function' || object(value) === undefined ? undefined : 'a backoff or a function',
       ),
-      timeoutMs: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
+      timeoutMs: optional(timerMs({ min: 1 })),
     });
     if (typeof options.backoff === 'object')
       checkOptions(`\`backoff\` of handle('${task.name}')`, options.backoff, backoffChecks);

@@ -4,10 +4,9 @@
 
 import type { Backend, StateWrite } from './backend.ts';
 import { Batcher } from './batcher.ts';
-import { errorText } from './errors.ts';
+import { errorText, mayPass } from './errors.ts';
 import type { Logger } from './logger.ts';
-import type { Outcome } from './outcome.ts';
-import { stored } from './outcome.ts';
+import { failed, type Outcome, stored } from './outcome.ts';
 import { mergeState } from './task-state.ts';
 
 /** A task that is being worked on, as far as its announcement needs it. */
@@ -28,13 +27,15 @@ export class StateWriter {
 
   constructor(backend: Backend, logger: Logger) {
     this.#storesResults = backend.capabilities.storesResults;
-    this.#batcher = new Batcher((writes) => writeEachOnce(backend, writes), {
-      maxItems: backend.capabilities.maxBatch,
-    });
+    this.#batcher = new Batcher(
+      (writes) => writeEachOnce(backend, writes),
+      { maxItems: backend.capabilities.maxBatch },
+      (error) => failed(error, mayPass(error)),
+    );
     this.#logger = logger;
   }
 
-  /** Stores a state; resolves with what became of it. Rejects when the backend cannot be asked. */
+  /** Stores a state; resolves with what became of it, also when the backend cannot be asked. */
   write(write: StateWrite): Promise<Outcome> {
     return this.#storesResults ? this.#batcher.add(write) : Promise.resolve(stored);
   }
@@ -57,11 +58,11 @@ export class StateWriter {
       const write = task.currentState();
       if (write === undefined) continue;
       // Best effort: the final state is what is waited for and tried again.
-      const failed = (error: unknown) =>
-        this.#logger.debug(
-          `State ${write.state.state} of task ${write.state.taskUuid} was not written: ${errorText(error)}`,
-        );
-      this.#batcher.add(write).then((outcome) => outcome.status !== 'stored' && failed(outcome.error), failed);
+      void this.#batcher.add(write).then((outcome) => {
+        if (outcome.status === 'stored') return;
+        const { state, taskUuid } = write.state;
+        this.#logger.debug(`State ${state} of task ${taskUuid} was not written: ${errorText(outcome.error)}`);
+      });
     }
   }
 }

@@ -3,7 +3,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { MachineryError } from './errors.ts';
-import type { Logger } from './logger.ts';
+import { eachLevel, type Logger } from './logger.ts';
 import type { Signature } from './signature.ts';
 
 /** One attempt of a task. */
@@ -36,12 +36,11 @@ export class TaskContext {
   get logger(): Logger {
     const prefix = `[${this.signature.name} ${this.signature.uuid}]`;
     const logger = this.#logger;
-    return {
-      debug: (message, ...details) => logger.debug(`${prefix} ${message}`, ...details),
-      info: (message, ...details) => logger.info(`${prefix} ${message}`, ...details),
-      warn: (message, ...details) => logger.warn(`${prefix} ${message}`, ...details),
-      error: (message, ...details) => logger.error(`${prefix} ${message}`, ...details),
-    };
+    return eachLevel(
+      (level) =>
+        (message, ...details) =>
+          logger[level](`${prefix} ${message}`, ...details),
+    );
   }
 
   /** @internal Fires `signal`. Made only when somebody looks: an AbortController costs more than a small task. */

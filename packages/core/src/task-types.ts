@@ -108,9 +108,9 @@ export function slice<W extends ElementWire, In, Out>(element: Type<W, In, Out>)
 }
 
 /**
- * Any JSON value, carried as a `string`; integers beyond 2^53 come out as bigint. It is a `string` on the wire, so that Go workers can pass it on or parse it. With a Standard Schema (zod,
- * valibot, arktype …), values are checked when they are sent, and checked and transformed when they are received; the
- * schema must be synchronous.
+ * Any JSON value, carried as a `string`, so that Go workers can pass it on or parse it; integers beyond 2^53 come out as
+ * bigint. With a Standard Schema (zod, valibot, arktype …), values are checked when they are sent, and checked and
+ * transformed when they are received; the schema must be synchronous.
  */
 export function json<S extends StandardSchemaV1>(
   schema: S,

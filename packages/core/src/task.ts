@@ -14,6 +14,7 @@ import {
   optional,
   show,
   string as text,
+  timerMs,
 } from './options.ts';
 import { type Backoff, backoffChecks } from './retry.ts';
 import type { Arg, Signature } from './signature.ts';
@@ -31,24 +32,26 @@ export type ReturnsSpec = AnyType | readonly AnyType[] | undefined;
 type InOf<T> = T extends Type<WireType, infer In, infer _> ? In : never;
 type OutOf<T> = T extends Type<WireType, infer _, infer Out> ? Out : never;
 
+/** What each side sees of a declared argument. */
+interface Sides<T> {
+  readonly caller: InOf<T>;
+  readonly handler: OutOf<T>;
+  readonly taken: Taken<T>;
+}
+/** The list of arguments as one side sees it. */
+type ListOf<S, Side extends keyof Sides<AnyType>> =
+  S extends Rest<infer T>
+    ? Sides<T>[Side][]
+    : S extends readonly [infer H, ...infer R]
+      ? H extends Rest<infer T>
+        ? Sides<T>[Side][]
+        : [Sides<H>[Side], ...ListOf<R, Side>]
+      : [];
+
 /** The arguments that a caller gives. */
-export type ArgsIn<S> =
-  S extends Rest<infer T>
-    ? InOf<T>[]
-    : S extends readonly [infer H, ...infer R]
-      ? H extends Rest<infer T>
-        ? InOf<T>[]
-        : [InOf<H>, ...ArgsIn<R>]
-      : [];
+export type ArgsIn<S> = ListOf<S, 'caller'>;
 /** The arguments that a handler gets. */
-export type ArgsOut<S> =
-  S extends Rest<infer T>
-    ? OutOf<T>[]
-    : S extends readonly [infer H, ...infer R]
-      ? H extends Rest<infer T>
-        ? OutOf<T>[]
-        : [OutOf<H>, ...ArgsOut<R>]
-      : [];
+export type ArgsOut<S> = ListOf<S, 'handler'>;
 /** What a handler returns. */
 export type Returned<R> = R extends AnyType
   ? InOf<R>
@@ -77,14 +80,7 @@ export type Gives<R> = R extends AnyType
     ? { -readonly [K in keyof R]: Given<R[K]> }
     : [];
 /** The values that a task takes. */
-export type Takes<S> =
-  S extends Rest<infer T>
-    ? Taken<T>[]
-    : S extends readonly [infer H, ...infer R]
-      ? H extends Rest<infer T>
-        ? Taken<T>[]
-        : [Taken<H>, ...Takes<R>]
-      : [];
+export type Takes<S> = ListOf<S, 'taken'>;
 /** What a task still takes after `Given` arguments. */
 export type TakesAfter<S, Given extends readonly unknown[]> = Given extends readonly [unknown, ...infer More]
   ? S extends Rest
@@ -189,7 +185,7 @@ const defaultsChecks = {
   priority: optional(integer({ min: 0, max: 255 })),
   retries: optional(integer({ min: 0, max: 2 ** 31 - 1 })),
   backoff: optional(object),
-  timeoutMs: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
+  timeoutMs: optional(timerMs({ min: 1 })),
   ignoreWhenTaskNotRegistered: optional(boolean),
 };
 

@@ -6,7 +6,7 @@
 import { ConsumerLoop } from './consumer.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
-import { checkOptions, fn, integer, invalidOption, optional, show, string } from './options.ts';
+import { checkOptions, fn, integer, invalidOption, optional, show, string, timerMs } from './options.ts';
 import { Processor } from './processor.ts';
 import type { Server } from './server.ts';
 import type { Signature } from './signature.ts';
@@ -134,7 +134,7 @@ export class Worker implements AsyncDisposable {
    * aborts them: their AbortSignal fires and their messages go back to the queue.
    */
   quit(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    checkOptions('quit', options, { timeoutMs: optional(integer({ min: 0, max: 2 ** 31 - 1 })) });
+    checkOptions('quit', options, { timeoutMs: optional(timerMs({ min: 0 })) });
     if (this.#stopped !== undefined || options.timeoutMs === 0) this.#abort();
     const stopped = this.#stop();
     if (options.timeoutMs !== undefined && options.timeoutMs > 0) {
