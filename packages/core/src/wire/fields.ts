@@ -25,9 +25,14 @@ function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof JsonNumber);
 }
 
-/** Go's field names by their folded form. */
-export function fieldNames(...names: string[]): ReadonlyMap<string, string> {
-  return new Map(names.map((name) => [fold(name), name]));
+/** Go's field names: as they are written, and by their folded form. */
+export interface FieldNames {
+  readonly exact: ReadonlySet<string>;
+  readonly folded: ReadonlyMap<string, string>;
+}
+
+export function fieldNames(...names: string[]): FieldNames {
+  return { exact: new Set(names), folded: new Map(names.map((name) => [fold(name), name])) };
 }
 
 // Go: names match by Unicode simple folding, where the long s is an s (and the Kelvin sign a k, as in toLowerCase).
@@ -35,16 +40,22 @@ function fold(name: string): string {
   return name.replaceAll('ſ', 's').toLowerCase();
 }
 
-/** Whether `key`, which is no field's exact name, is one in another case. */
-export function isFoldedName(names: ReadonlyMap<string, string>, key: string): boolean {
-  return names.has(fold(key));
+/** Whether `key` is a field's name, but in another case. */
+export function isOtherCase({ exact, folded }: FieldNames, key: string): boolean {
+  return !exact.has(key) && folded.has(fold(key));
+}
+
+/** The object under exact names: itself, as nearly always, or a copy where names are in another case. */
+export function readExactNames(names: FieldNames, object: JsonObject): JsonObject {
+  for (const key in object) if (isOtherCase(names, key)) return withExactNames(names, object);
+  return object;
 }
 
 /** The fields of `object` under their exact names. Of several keys for one field the last in the text counts, as in Go. */
-export function withExactNames(names: ReadonlyMap<string, string>, object: JsonObject): JsonObject {
+export function withExactNames({ folded }: FieldNames, object: JsonObject): JsonObject {
   const exact: Record<string, unknown> = {};
   for (const key in object) {
-    const name = names.get(fold(key));
+    const name = folded.get(fold(key));
     if (name === undefined) continue;
     const value = object[key];
     // Go: null leaves a string, number or boolean as it is.

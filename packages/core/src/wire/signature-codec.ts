@@ -8,11 +8,12 @@ import {
   fieldNames,
   invalidField,
   invalidMessage,
-  isFoldedName,
+  isOtherCase,
   type JsonObject,
   parseObject,
   readArray,
   readBoolean,
+  readExactNames,
   readInteger,
   readObject,
   readString,
@@ -155,7 +156,7 @@ function readSignature(object: JsonObject, depth: number): Signature {
   for (const key in object) {
     if (readOwnField(draft, key, object[key])) continue;
     // Before the callbacks are read: reading them again at each level would take exponential time.
-    if (isFoldedName(names, key)) return readSignature(withExactNames(names, object), depth);
+    if (isOtherCase(names, key)) return readSignature(withExactNames(names, object), depth);
   }
   if (!draft.name)
     throw invalidMessage(`Expected Name to be the name of a task, got ${'Name' in object ? 'an empty one' : 'none'}`);
@@ -249,13 +250,7 @@ function readOwnField(draft: Draft, key: string, value: unknown): boolean {
 function readArg(element: unknown, index: number): Arg {
   // Go: a null among the arguments is the zero argument.
   if (element === null) return { type: '', value: null };
-  let object = readObject(`Args[${index}]`, element);
-  for (const key in object) {
-    if (key !== 'Type' && key !== 'Value' && key !== 'Name' && isFoldedName(argNames, key)) {
-      object = withExactNames(argNames, object);
-      break;
-    }
-  }
+  const object = readExactNames(argNames, readObject(`Args[${index}]`, element));
   const { Name = '', Type = '', Value = null } = object;
   if (typeof Type !== 'string' && Type !== null) throw invalidField(`Args[${index}].Type`, 'a string', Type);
   const name = Name === '' ? '' : readString(`Args[${index}].Name`, Name);

@@ -6,16 +6,14 @@ import type { GroupMeta, StateName, TaskResult, TaskState } from '../task-state.
 import {
   fieldNames,
   invalidField,
-  isFoldedName,
-  type JsonObject,
   parseObject,
   readArray,
   readBoolean,
+  readExactNames,
   readInteger,
   readObject,
   readString,
   readTime,
-  withExactNames,
   writeInteger,
 } from './fields.ts';
 import { goQuote, goStringify, quoteJson, stringifyJson } from './json.ts';
@@ -178,17 +176,4 @@ export function decodeGroupMeta(text: string): GroupMeta {
     ...(CreatedAt !== null && CreatedAt !== zeroTime && { createdAt: readTime('CreatedAt', CreatedAt) }),
     ...(ttl !== 0 && { ttl }),
   };
-}
-
-/** `object` itself where all its keys are exact names or unknown. */
-function readExactNames(names: ReadonlyMap<string, string>, object: JsonObject): JsonObject {
-  for (const key in object) {
-    if (!isExactName(names, key) && isFoldedName(names, key)) return withExactNames(names, object);
-  }
-  return object;
-}
-
-function isExactName(names: ReadonlyMap<string, string>, key: string): boolean {
-  for (const name of names.values()) if (name === key) return true;
-  return false;
 }
