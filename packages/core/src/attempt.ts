@@ -121,6 +121,15 @@ export class Attempt implements Announced, RunningAttempt {
     };
   }
 
+  /** The state of an attempt that has failed. */
+  failureOf(
+    state: 'FAILURE' | 'RETRY',
+    error: string,
+    more: Partial<TaskState> = {},
+  ): TaskState & { readonly error: string } {
+    return { ...this.stateOf(state, more), error };
+  }
+
   #succeed(task: RegisteredTask, returned: unknown): void {
     if (this.#ended !== undefined) return; // its time was up before
     try {

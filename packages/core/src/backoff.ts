@@ -1,5 +1,6 @@
 // Trying again what failed because a server was away: exponential waits with jitter, logged once, ended by a signal.
 
+import { setMaxListeners } from 'node:events';
 import { MachineryError } from './errors.ts';
 
 /** The wait before try number `attempt` (from 1), in milliseconds: 100 ms doubling up to 5 s, of which up to a half is left out at random. */
@@ -42,4 +43,11 @@ export async function untilDone<T>(
         });
     }
   }
+}
+
+/** A controller whose signal many listen to at once: Node 20 would warn of a leak. */
+export function sharedAbortController(): AbortController {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  return controller;
 }

@@ -12,6 +12,7 @@ export type MachineryErrorCode =
   | 'ERR_MACHINERY_CLOSED'
   | 'ERR_MACHINERY_CONTRACT_VERSION'
   | 'ERR_MACHINERY_GROUP_EXPIRED'
+  | 'ERR_MACHINERY_GROUP_NOT_SENT'
   | 'ERR_MACHINERY_INVALID_ARGUMENT'
   | 'ERR_MACHINERY_INVALID_MESSAGE'
   | 'ERR_MACHINERY_INVALID_OPTION'
@@ -69,6 +70,38 @@ export class TaskFailedError extends MachineryError {
     this.taskName = task.name;
     this.taskUuid = task.uuid;
     this.error = task.error;
+  }
+}
+
+/** A task of a group that could not be sent, by name and UUID. */
+export interface SentTask {
+  readonly name: string;
+  readonly uuid: string;
+}
+export interface UnsentTask extends SentTask {
+  readonly error: Error;
+}
+
+/**
+ * What sending a group throws when it was published in part, or not at all. The members that were not published are
+ * FAILURE, and so is the callback of their chord; those that were published run.
+ */
+export class GroupSendError extends MachineryError {
+  readonly sent: readonly SentTask[];
+  readonly unsent: readonly UnsentTask[];
+
+  constructor(sent: readonly SentTask[], unsent: readonly UnsentTask[]) {
+    const first = unsent[0]?.error;
+    const total = sent.length + unsent.length;
+    super(
+      'ERR_MACHINERY_GROUP_NOT_SENT',
+      `${unsent.length} of ${total} tasks were not published: ${errorText(first)}`,
+      {
+        cause: first,
+      },
+    );
+    this.sent = sent;
+    this.unsent = unsent;
   }
 }
 

@@ -16,6 +16,7 @@ export {
   type ReturnsSpec,
   type SignatureOptions,
   type Slot,
+  type StepOptions,
   type Takes,
   type TakesAfter,
   type TaskDefaults,
@@ -49,6 +50,32 @@ export {
 } from './task-types.ts';
 export type { WireType } from './wire/argument-types.ts';
 
+// Workflows.
+
+export {
+  type Chain,
+  type Chord,
+  type ChordCallback,
+  type Complete,
+  chain,
+  chord,
+  type Group,
+  type GroupMember,
+  group,
+  type Step,
+  type Workflow,
+} from './workflow.ts';
+export {
+  ChainResult,
+  ChordResult,
+  GroupResult,
+  type Progress,
+  type Settled,
+  type StepResult,
+  type WorkflowResult,
+} from './workflow-result.ts';
+export type { WorkflowOptions } from './workflow-sender.ts';
+
 // Sending.
 
 export type { PrePublishHandler } from './sender.ts';
@@ -67,11 +94,14 @@ export { Worker, type WorkerOptions } from './worker.ts';
 export { AsyncResult, type GetOptions } from './async-result.ts';
 export {
   errorText,
+  GroupSendError,
   MachineryError,
   type MachineryErrorCode,
   NotSupportedError,
   RetryLater,
+  type SentTask,
   TaskFailedError,
+  type UnsentTask,
 } from './errors.ts';
 
 // The contracts.

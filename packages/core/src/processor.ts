@@ -4,13 +4,14 @@
 // Invariant: a message is acked only after its final state is stored and its follow-ups are published.
 
 import { Attempt, type Ended, nextTurn } from './attempt.ts';
-import { sleep, untilDone } from './backoff.ts';
+import { sharedAbortController, sleep } from './backoff.ts';
 import type { Delivery } from './broker.ts';
+import { isChordMember } from './chords.ts';
 import type { Hold, Verdict } from './consumer.ts';
 import type { Engine } from './engine.ts';
-import { errorText, MachineryError, mayPass, retryLaterMs } from './errors.ts';
-import { errorCallbacks, type FollowUpPorts, sendFollowUps, successCallbacks } from './follow-ups.ts';
-import type { Outcome } from './outcome.ts';
+import { errorText, MachineryError, retryLaterMs } from './errors.ts';
+import { type Ending, FollowUps } from './follow-ups.ts';
+import { Persistence } from './persistence.ts';
 import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import { newTaskUuid, type Sendable } from './sender.ts';
@@ -30,35 +31,24 @@ export interface ProcessorOptions {
 }
 
 const ack: Verdict = { kind: 'ack' };
-/** How much of an error's text is kept in a state that is too large with the whole of it, in characters. */
-const shortErrorLength = 100;
 
 export class Processor {
   readonly #options: ProcessorOptions;
   readonly #engine: Engine;
   readonly #unknown: UnknownTasks;
-  /** Whether a worker may look at stored states: not where reading one takes it away. */
-  readonly #mayRead: boolean;
-  readonly #ports: FollowUpPorts;
+  readonly #persistence: Persistence;
+  readonly #followUps: FollowUps;
   readonly #attempts = new Set<Attempt>();
-  /** What cannot be done now, for one warning. */
-  readonly #away = new Set<string>();
   /** Fires when nothing that is in hand is wanted any more. */
-  readonly #aborted = new AbortController();
+  readonly #aborted = sharedAbortController();
 
   constructor(options: ProcessorOptions) {
+    const { engine, queue } = options;
     this.#options = options;
-    this.#engine = options.engine;
-    const { logger, sender, backend } = options.engine;
-    this.#unknown = new UnknownTasks(logger, options.queue);
-    this.#mayRead = backend.capabilities.storesResults && backend.capabilities.readConsumes !== true;
-    this.#ports = {
-      sender,
-      logger,
-      read: this.#mayRead ? (uuids) => this.#read(uuids) : undefined,
-      persist: (call) => this.#persist(call),
-      fail: (callback, error) => this.#failUnsent(callback, error),
-    };
+    this.#engine = engine;
+    this.#unknown = new UnknownTasks(engine.logger, queue);
+    this.#persistence = new Persistence(engine, `tasks of queue ${queue}`, this.#aborted.signal);
+    this.#followUps = new FollowUps(engine, this.#persistence);
   }
 
   /** Fires the AbortSignal of every running task; what is in hand is given back and writes nothing more. */
@@ -87,9 +77,26 @@ export class Processor {
     const signature = this.#decode(delivery);
     if (signature instanceof Error) return { kind: 'dead', reason: signature.message };
     const task = this.#engine.registry.get(signature.name);
-    if (task === undefined) return this.#unknown.verdict(signature, delivery.body);
-
+    if (task === undefined) return this.#unregistered(signature, delivery);
     const attempt = new Attempt(signature, this.#engine);
+    if (!isChordMember(signature)) return this.#carryOut(attempt, task, delivery, hold);
+    const { chords } = this.#followUps;
+    chords.hold(signature);
+    try {
+      return await this.#carryOut(attempt, task, delivery, hold);
+    } finally {
+      chords.letGo(signature);
+    }
+  }
+
+  async #unregistered(signature: Sendable, delivery: Delivery): Promise<Verdict> {
+    const verdict = this.#unknown.verdict(signature, delivery.body);
+    if (verdict.kind === 'ack' && isChordMember(signature))
+      await this.#followUps.neverSent(signature, 'It was dropped by a worker that does not know it', true);
+    return verdict;
+  }
+
+  async #carryOut(attempt: Attempt, task: RegisteredTask, delivery: Delivery, hold: Hold): Promise<Verdict> {
     const stored = this.#lookBack(attempt, delivery);
     if (delivery.redelivered && attempt.sentAt !== undefined && stored !== undefined) {
       const verdict = await this.#resume(attempt, await stored);
@@ -97,7 +104,7 @@ export class Processor {
       this.#aborted.signal.throwIfAborted();
     }
     if ((delivery.deliveryCount ?? 1) > this.#options.maxDeliveries)
-      return this.#failed(attempt, tooManyDeliveries(signature, delivery));
+      return this.#failed(attempt, tooManyDeliveries(attempt.signature, delivery));
 
     const ended = await this.#run(attempt, task, hold);
     this.#aborted.signal.throwIfAborted();
@@ -135,8 +142,8 @@ export class Processor {
    * say when it was sent.
    */
   #lookBack(attempt: Attempt, delivery: Delivery): Promise<TaskState | undefined> | undefined {
-    if (!this.#mayRead || (attempt.sentAt !== undefined && !delivery.redelivered)) return undefined;
-    const read = this.#read([attempt.signature.uuid]).then(([state]) => {
+    if (!this.#persistence.mayRead || (attempt.sentAt !== undefined && !delivery.redelivered)) return undefined;
+    const read = this.#persistence.read([attempt.signature.uuid]).then(([state]) => {
       attempt.createdAt ??= state?.createdAt;
       return state;
     });
@@ -148,8 +155,9 @@ export class Processor {
   async #resume(attempt: Attempt, state: TaskState | undefined): Promise<Verdict | undefined> {
     if (state === undefined || !isSameSend(state, { createdAt: attempt.sentAt })) return undefined;
     const { signature } = attempt;
-    if (state.state === 'SUCCESS') return this.#followUp(successCallbacks(signature, state.results ?? []), true);
-    if (state.state === 'FAILURE') return this.#followUp(errorCallbacks(signature, state.error ?? ''), true);
+    const ending = { again: true, sentAt: attempt.sentAt };
+    if (state.state === 'SUCCESS') return ackAfter(this.#followUps.succeeded(signature, state.results ?? [], ending));
+    if (state.state === 'FAILURE') return ackAfter(this.#followUps.failed(signature, state.error ?? '', ending));
     const reached = state.attempt ?? 1;
     if (reached > attempt.context.attempt) return ack; // a later attempt was published and has begun
     if (state.state !== 'RETRY' || state.retryEta === undefined || reached < attempt.context.attempt) return undefined;
@@ -183,7 +191,7 @@ export class Processor {
   }
 
   #owns({ owns }: Hold): true | Promise<boolean> {
-    return owns === undefined || this.#untilDone('asked who has a message', async () => owns());
+    return owns === undefined || this.#persistence.untilDone('asked who has a message', async () => owns());
   }
 
   /** Another worker has the message: how the task ended here is its to say. The broker ignores the verdict. */
@@ -206,10 +214,10 @@ export class Processor {
   }
 
   async #succeeded(attempt: Attempt, results: readonly TaskResult[]): Promise<Verdict> {
-    const refused = await this.#store(attempt.stateOf('SUCCESS', { results }));
+    const refused = await this.#persistence.store(attempt.stateOf('SUCCESS', { results }));
     if (refused !== undefined) return this.#failed(attempt, refused);
     this.#engine.telemetry.record('task.succeeded', 1, attempt.signature);
-    return this.#followUp(successCallbacks(attempt.signature, results), false);
+    return ackAfter(this.#followUps.succeeded(attempt.signature, results, endingOf(attempt)));
   }
 
   async #failed(attempt: Attempt, error: unknown): Promise<Verdict> {
@@ -217,11 +225,11 @@ export class Processor {
     const text = errorText(error);
     this.#engine.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
     this.#options.errorHandler(error, signature);
-    const refused = await this.#storeWithError(attempt, 'FAILURE', text);
+    const refused = await this.#persistence.storeWithError(attempt.failureOf('FAILURE', text));
     this.#engine.telemetry.record('task.failed', 1, signature);
-    const verdict = await this.#followUp(errorCallbacks(signature, text), false);
+    await this.#followUps.failed(signature, text, endingOf(attempt));
     return refused === undefined
-      ? verdict
+      ? ack
       : { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
   }
 
@@ -245,7 +253,7 @@ export class Processor {
     const next = nextAttempt(signature, eta, usesRetry);
     const more = { retryEta: eta, retryCount: next.retryCount ?? 0 };
     const refused =
-      (await this.#storeWithError(attempt, 'RETRY', errorText(error), more, etaMs(eta))) ??
+      (await this.#persistence.storeWithError(attempt.failureOf('RETRY', errorText(error), more), etaMs(eta))) ??
       (await this.#republish(attempt, next));
     if (refused !== undefined) return this.#failed(attempt, refused);
     this.#engine.logger.warn(
@@ -255,83 +263,22 @@ export class Processor {
     return ack;
   }
 
-  #followUp(callbacks: readonly Signature[], again: boolean): Verdict | Promise<Verdict> {
-    return callbacks.length === 0 ? ack : sendFollowUps(this.#ports, callbacks, again).then(() => ack);
-  }
-
-  /** A callback that can never be sent is a FAILURE, and its own error callbacks are told. */
-  async #failUnsent(callback: Sendable, error: Error): Promise<void> {
-    const attempt = new Attempt(callback, this.#engine);
-    await this.#followUp(errorCallbacks(callback, error.message), false); // first: FAILURE says that all is done
-    await this.#storeWithError(attempt, 'FAILURE', error.message);
-  }
-
-  /** Stores a state with an error's text, shortened when the backend refuses it whole. */
-  async #storeWithError(
-    attempt: Attempt,
-    name: 'FAILURE' | 'RETRY',
-    error: string,
-    more: Partial<TaskState> = {},
-    dueAtMs?: number,
-  ): Promise<Error | undefined> {
-    const refused = await this.#store(attempt.stateOf(name, { ...more, error }), dueAtMs);
-    if (refused === undefined || error.length <= shortErrorLength) return refused;
-    const short = `${error.slice(0, shortErrorLength)}…`;
-    return this.#store(attempt.stateOf(name, { ...more, error: short }), dueAtMs);
-  }
-
-  /** Stores a state, waiting out a backend that is away. Answers why it can never be stored. */
-  async #store(state: TaskState, dueAtMs?: number): Promise<Error | undefined> {
-    const { states, sender } = this.#engine;
-    const write = { state, expiresInSeconds: sender.expiresInSeconds(dueAtMs) };
-    let outcome = await states.write(write); // nearly always all there is to it
-    if (outcome.status !== 'stored') outcome = await this.#persist(() => states.write(write));
-    this.#aborted.signal.throwIfAborted(); // the message was given back: what follows is another worker's
-    return outcome.status === 'failed' ? outcome.error : undefined;
-  }
-
   /** Publishes the next attempt. Answers why it can never be published. */
   async #republish({ signature }: Attempt, next: Signature): Promise<Error | undefined> {
-    const outcome = await this.#persist(() =>
+    const outcome = await this.#persistence.persist(() =>
       this.#engine.sender.republish({ ...next, uuid: signature.uuid, routingKey: signature.routingKey }),
     );
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
+}
 
-  /** Calls until the outcome is stored or can never be. What may have been stored is done again: at least once. */
-  async #persist(call: () => Promise<Outcome>): Promise<Outcome> {
-    this.#aborted.signal.throwIfAborted();
-    return this.#untilDone('written to', async () => {
-      const outcome = await call();
-      if (outcome.status === 'stored' || (outcome.status === 'failed' && !outcome.retryable)) return outcome;
-      throw outcome.error;
-    });
-  }
+function endingOf({ createdAt }: Attempt): Ending {
+  return { again: false, sentAt: createdAt };
+}
 
-  /** Reads states. What the backend refuses for good is as if nothing were stored: the task runs, at least once. */
-  async #read(uuids: readonly string[]): Promise<(TaskState | undefined)[]> {
-    const read = () => Promise.all(uuids.map((uuid) => this.#engine.results.read(uuid)));
-    return this.#untilDone('read', () =>
-      read().catch((error) => {
-        if (mayPass(error)) throw error;
-        this.#engine.logger.error(`States cannot be read: ${errorText(error)}`, error);
-        return uuids.map(() => undefined);
-      }),
-    );
-  }
-
-  /** Waits out a server that is away, and says so once for all that wait for it. */
-  async #untilDone<T>(what: string, attempt: () => Promise<T>): Promise<T> {
-    const { logger } = this.#engine;
-    const { queue } = this.#options;
-    const result = await untilDone(attempt, this.#aborted.signal, (error) => {
-      if (this.#away.has(what)) return;
-      this.#away.add(what);
-      logger.warn(`A server cannot be ${what}, tasks of queue ${queue} wait for it: ${errorText(error)}`, error);
-    });
-    if (this.#away.delete(what)) logger.info(`The server can be ${what} again, tasks of queue ${queue} go on`);
-    return result;
-  }
+/** Nothing to follow up, for most tasks: then there is nothing to wait for either. */
+function ackAfter(followUps: Promise<void> | undefined): Verdict | Promise<Verdict> {
+  return followUps === undefined ? ack : followUps.then(() => ack);
 }
 
 function tooManyDeliveries({ name }: Signature, { deliveryCount }: Delivery): MachineryError {

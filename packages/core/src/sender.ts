@@ -1,7 +1,7 @@
 // The way of a signature into the broker: completed, PENDING written, encoded, published, all in batches. Used by the
 // server for what users send and by the worker for callbacks and retries. Nothing here tries again: callers decide.
 
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { Batcher } from './batcher.ts';
 import type { Broker, Message } from './broker.ts';
 import { errorText, MachineryError } from './errors.ts';
@@ -10,14 +10,19 @@ import { invalidOption } from './options.ts';
 import { failed, type Outcome } from './outcome.ts';
 import type { Signature } from './signature.ts';
 import type { StateWriter } from './state-writer.ts';
+import { isOlderThan } from './task-state.ts';
 import type { SafeTelemetry } from './telemetry.ts';
 import { checkSignature } from './validation.ts';
 import { encodeSignature } from './wire/signature-codec.ts';
 import { encodeTime, etaMs } from './wire/time.ts';
 
-/** A signature that has been completed for sending. */
-export interface Sendable extends Signature {
+/** A signature that names its state. */
+export interface Named extends Signature {
   readonly uuid: string;
+}
+
+/** A signature that has been completed for sending. */
+export interface Sendable extends Named {
   readonly routingKey: string;
 }
 
@@ -52,40 +57,62 @@ export class Sender {
     );
   }
 
-  /** A copy that can be sent: with a UUID, callbacks included, a routing key, and the time of sending. */
-  complete(signature: Signature): Sendable {
+  /**
+   * A copy that can be sent: with a UUID, callbacks included, a routing key, and the time of sending. `after` is the time
+   * of sending of what it follows: clocks differ, and a follow-up must not seem to be of an earlier send.
+   */
+  complete(signature: Signature, after?: string): Sendable {
     const injected = this.#options.telemetry.injectHeaders(signature);
     const draft = withUuids(signature);
     draft.routingKey ||= this.#defaultRoutingKey;
     draft.eta &&= encodeTime(draft.eta);
     const { [header.attempt]: _, ...headers } = signature.headers ?? {}; // whatever it was before, this is a first attempt
-    draft.headers = { ...headers, ...injected, [header.sentAt]: this.#timeNow() };
+    const now = this.#timeNow();
+    draft.headers = { ...headers, ...injected, [header.sentAt]: isOlderThan({ createdAt: now }, after) ? after : now };
     return draft as Sendable;
   }
 
   /** Writes PENDING and publishes. `failed` and `unknown` say that nothing, or perhaps something, was published. */
   async send(signature: Sendable, signal?: AbortSignal): Promise<Outcome> {
-    const message = this.#message(signature);
+    const message = this.encode(signature);
     if (message instanceof MachineryError) return failed(message, false);
-    const pending = await this.#options.states.write({
-      state: {
-        taskUuid: signature.uuid,
-        taskName: signature.name,
-        state: 'PENDING',
-        createdAt: signature.headers?.[header.sentAt] as string,
-      },
-      expiresInSeconds: this.expiresInSeconds(message.dueAtMs),
-    });
+    const pending = await this.storePending(signature, message.dueAtMs);
     if (pending.status !== 'stored')
       return { status: 'failed', error: pending.error, retryable: pending.status === 'unknown' || pending.retryable };
     if (signal?.aborted) return failed(sendAborted(signature, signal), false);
-    return this.#publish(message);
+    return this.publish(message);
   }
 
   /** Publishes without touching the state: a retry, or a callback whose PENDING is there. */
   async republish(signature: Sendable): Promise<Outcome> {
-    const message = this.#message(signature);
-    return message instanceof MachineryError ? failed(message, false) : this.#publish(message);
+    const message = this.encode(signature);
+    return message instanceof MachineryError ? failed(message, false) : this.publish(message);
+  }
+
+  /** Writes PENDING; its time is the one that the message says, or now. */
+  storePending({ uuid, name, headers }: Named, dueAtMs?: number): Promise<Outcome> {
+    const createdAt = headers?.[header.sentAt] ?? this.#timeNow();
+    return this.#options.states.write({
+      state: { taskUuid: uuid, taskName: name, state: 'PENDING', createdAt: createdAt as string },
+      expiresInSeconds: this.expiresInSeconds(dueAtMs),
+    });
+  }
+
+  /** The message, or why the broker could never take it. */
+  encode(signature: Sendable): Message | MachineryError {
+    try {
+      return this.#encode(this.#handled(signature));
+    } catch (error) {
+      if (error instanceof MachineryError) return error;
+      const text = `Task ${signature.name} (${signature.uuid}) cannot be sent: ${errorText(error)}`;
+      return new MachineryError('ERR_MACHINERY_INVALID_SIGNATURE', text, { cause: error });
+    }
+  }
+
+  async publish(message: Message): Promise<Outcome> {
+    const outcome = await this.#publishes.add(message);
+    if (outcome.status === 'stored') this.#options.telemetry.record('task.sent', 1, message.signature);
+    return outcome;
   }
 
   /** How long a state is kept: its expiry counts from the ETA, when there is one. */
@@ -103,23 +130,6 @@ export class Sender {
     const time = Date.now();
     if (time !== this.#now.time) this.#now = { time, text: encodeTime(new Date(time)) };
     return this.#now.text;
-  }
-
-  async #publish(message: Message): Promise<Outcome> {
-    const outcome = await this.#publishes.add(message);
-    if (outcome.status === 'stored') this.#options.telemetry.record('task.sent', 1, message.signature);
-    return outcome;
-  }
-
-  /** Encodes, or answers why the broker could never take it. */
-  #message(signature: Sendable): Message | MachineryError {
-    try {
-      return this.#encode(this.#handled(signature));
-    } catch (error) {
-      if (error instanceof MachineryError) return error;
-      const text = `Task ${signature.name} (${signature.uuid}) cannot be sent: ${errorText(error)}`;
-      return new MachineryError('ERR_MACHINERY_INVALID_SIGNATURE', text, { cause: error });
-    }
   }
 
   #handled(signature: Sendable): Sendable {
@@ -163,6 +173,12 @@ export function newTaskUuid(): string {
   return `task_${randomUUID()}`;
 }
 
+/** The same follow-up of the same task always gets the same UUID, so that a redelivery finds what it sent before. */
+export function derivedUuid(place: string): string {
+  const hash = createHash('sha256').update(place).digest('hex');
+  return `task_${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-a${hash.slice(17, 20)}-${hash.slice(20, 32)}`;
+}
+
 type Draft = { -readonly [Field in keyof Signature]: Signature[Field] | undefined };
 
 /**
@@ -185,10 +201,17 @@ function withUuids(signature: Signature): Draft {
     retryTimeout: signature.retryTimeout,
     onSuccess: signature.onSuccess?.map(withUuids) as Signature[] | undefined,
     onError: signature.onError?.map(withUuids) as Signature[] | undefined,
-    chordCallback: signature.chordCallback && (withUuids(signature.chordCallback) as Signature),
+    chordCallback: signature.chordCallback && callbackWithUuids(signature.chordCallback),
     brokerMessageGroupId: signature.brokerMessageGroupId,
     sqsReceiptHandle: signature.sqsReceiptHandle,
     stopTaskDeletionOnError: signature.stopTaskDeletionOnError,
     ignoreWhenTaskNotRegistered: signature.ignoreWhenTaskNotRegistered,
   };
+}
+
+/** The members of a chord share one callback, as long as there is nothing to add to it. */
+function callbackWithUuids(callback: Signature): Signature {
+  const { uuid, onSuccess, onError, chordCallback } = callback;
+  const complete = uuid && onSuccess === undefined && onError === undefined && chordCallback === undefined;
+  return complete ? callback : (withUuids(callback) as Signature);
 }

@@ -1,7 +1,7 @@
 // The entry point: what a program configures once. It registers tasks, sends signatures, hands out results and makes
 // workers. Sending goes through `sender.ts`, waiting through `result-waiter.ts`, running through `worker.ts`.
 
-import { AsyncResult } from './async-result.ts';
+import type { AsyncResult } from './async-result.ts';
 import type { Backend } from './backend.ts';
 import type { Broker } from './broker.ts';
 import { checkAdapter } from './contract-version.ts';
@@ -21,6 +21,7 @@ import {
   string,
   timerMs,
 } from './options.ts';
+import { planOf } from './plan.ts';
 import {
   declaredTask,
   type HandlerOptions,
@@ -30,6 +31,7 @@ import {
   Registry,
 } from './registry.ts';
 import { ResultWaiter } from './result-waiter.ts';
+import { taskResult, workflowResult } from './results.ts';
 import { backoffChecks, etaAfter } from './retry.ts';
 import { type PrePublishHandler, type Sendable, Sender, sendAborted } from './sender.ts';
 import type { Signature } from './signature.ts';
@@ -47,13 +49,13 @@ import {
   type TaskSignature,
   withOptions,
 } from './task.ts';
-import type { TaskResult, TaskState } from './task-state.ts';
-import { decodeResults } from './task-values.ts';
 import { SafeTelemetry, type Telemetry } from './telemetry.ts';
 import { checkIsSignature, checkSignature } from './validation.ts';
-import { fromWireValue } from './wire/argument-types.ts';
 import { decodeSignature } from './wire/signature-codec.ts';
 import { Worker, type WorkerOptions } from './worker.ts';
+import { type Chain, type Chord, type Complete, type Group, isWorkflow, type Workflow } from './workflow.ts';
+import { type ChainResult, type ChordResult, GroupResult, type WorkflowResult } from './workflow-result.ts';
+import { sendWorkflow, type WorkflowOptions } from './workflow-sender.ts';
 
 export interface ServerOptions {
   readonly broker: Broker;
@@ -203,7 +205,8 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Sends a signature: stores PENDING, publishes, and resolves when the broker has it.
+   * Sends a signature, a chain, a group or a chord: stores PENDING, publishes, and resolves when the broker has it.
+   * @throws GroupSendError when a group was published in part, or not at all.
    * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT, ERR_MACHINERY_INVALID_OPTION,
    * ERR_MACHINERY_CALLBACKS_TOO_DEEP, ERR_MACHINERY_MESSAGE_TOO_LARGE, ERR_MACHINERY_NOT_SUPPORTED (an ETA that the broker
    * cannot keep), ERR_MACHINERY_ABORTED, ERR_MACHINERY_CLOSED, or what the adapter says: then nothing was published.
@@ -213,19 +216,46 @@ export class Server implements AsyncDisposable {
     signature: CompleteSignature<R>,
     options?: SendOptions<R>,
   ): Promise<AsyncResult<Result<R>>>;
+  send<V>(chain: Complete<Chain<never, unknown, V>>, options?: WorkflowOptions): Promise<ChainResult<V>>;
+  send<V>(group: Complete<Group<never, unknown, V>>, options?: WorkflowOptions): Promise<GroupResult<V>>;
+  send<V>(chord: Complete<Chord<never, unknown, V>>, options?: WorkflowOptions): Promise<ChordResult<V>>;
   send(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult>;
-  async send(signature: Signature, options?: SendOptions): Promise<AsyncResult<unknown>> {
+  async send(
+    what: Signature | Workflow,
+    options?: SendOptions | WorkflowOptions,
+  ): Promise<AsyncResult<unknown> | WorkflowResult> {
     this.#refuseWhenClosed();
+    return isWorkflow(what) ? this.#sendWorkflow(what, options as WorkflowOptions) : this.#sendOne(what, options);
+  }
+
+  async #sendOne(signature: Signature, options: SendOptions | undefined): Promise<AsyncResult<unknown>> {
     const returns = (signature as Partial<TaskSignature>)?.definition;
     const sendable = this.#prepare(signature, options);
     const outcome = await this.#engine.sender.send(sendable, options?.signal);
-    if (outcome.status === 'stored') return this.#resultOf(sendable.uuid, returns, true);
+    if (outcome.status === 'stored') return taskResult(this.#engine, sendable.uuid, returns, true);
     if (outcome.status === 'failed') throw outcome.error;
     throw new MachineryError(
       'ERR_MACHINERY_PUBLISH_UNKNOWN',
       `Task ${sendable.name} (${sendable.uuid}) may or may not have been published: ${outcome.error.message}`,
       { cause: outcome.error },
     );
+  }
+
+  async #sendWorkflow(workflow: Workflow, options: WorkflowOptions = {}): Promise<WorkflowResult> {
+    checkOptions(`Options of a ${workflow.kind}`, options, {
+      sendConcurrency: optional(integer({ min: 1 })),
+      signal: optional(abortSignal),
+    });
+    const plan = planOf(workflow);
+    const [first] = plan.entries;
+    if (first !== undefined && options.signal?.aborted) throw sendAborted(first, options.signal);
+    await sendWorkflow(
+      this.#engine,
+      plan,
+      plan.entries.map((entry) => this.#complete(entry)),
+      options,
+    );
+    return workflowResult(this.#engine, plan);
   }
 
   /** Go's name of `send` for one task. */
@@ -238,6 +268,21 @@ export class Server implements AsyncDisposable {
     return this.send(signature as PlainSignature, options);
   }
 
+  /** Go's name of `send` for a chain. */
+  sendChain<V>(chain: Complete<Chain<never, unknown, V>>, options?: WorkflowOptions): Promise<ChainResult<V>> {
+    return this.send(chain, options);
+  }
+
+  /** Go's name of `send` for a group. */
+  sendGroup<V>(group: Complete<Group<never, unknown, V>>, options?: WorkflowOptions): Promise<GroupResult<V>> {
+    return this.send(group, options);
+  }
+
+  /** Go's name of `send` for a chord. */
+  sendChord<V>(chord: Complete<Chord<never, unknown, V>>, options?: WorkflowOptions): Promise<ChordResult<V>> {
+    return this.send(chord, options);
+  }
+
   /** The result of a task that was sent before, here or in another process. */
   result<S extends ArgsSpec, R extends ReturnsSpec>(uuid: string, task: TaskDefinition<S, R>): AsyncResult<Result<R>>;
   result(uuid: string): AsyncResult;
@@ -245,7 +290,28 @@ export class Server implements AsyncDisposable {
     if (string(uuid) !== undefined) throw invalidOption(`result: expected a UUID, got ${show(uuid)}`);
     if (task !== undefined && !isTask(task))
       throw invalidOption(`result: expected a task made by defineTask, got ${show(task)}`);
-    return this.#resultOf(uuid, task, false);
+    return taskResult(this.#engine, uuid, task, false);
+  }
+
+  /**
+   * The result of a group that was sent before, here or in another process.
+   * @param task how the results of all members are declared.
+   * @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED when the backend does not know the group (any more).
+   */
+  groupResult<S extends ArgsSpec, R extends ReturnsSpec>(
+    groupUuid: string,
+    task: TaskDefinition<S, R>,
+  ): Promise<GroupResult<Result<R>[]>>;
+  groupResult(groupUuid: string): Promise<GroupResult<unknown[]>>;
+  async groupResult(groupUuid: string, task?: TaskDefinition): Promise<GroupResult<unknown[]>> {
+    if (string(groupUuid) !== undefined) throw invalidOption(`groupResult: expected a UUID, got ${show(groupUuid)}`);
+    const meta = await this.backend.readGroup(groupUuid);
+    if (meta === undefined)
+      throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there, or has expired`);
+    return new GroupResult(
+      groupUuid,
+      meta.taskUuids.map((uuid) => taskResult(this.#engine, uuid, task, true)),
+    );
   }
 
   /** Messages that wait in a queue, in order, without taking them. What is not a signature is left out. */
@@ -309,25 +375,12 @@ export class Server implements AsyncDisposable {
     const wanted =
       options === undefined ? signature : withOptions(signature, options, { signal: optional(abortSignal) });
     if (options?.signal?.aborted) throw sendAborted(signature, options.signal);
-    const checked = checkSignature(wanted);
-    const delayMs = delayOf(wanted);
-    return this.#engine.sender.complete(delayMs === undefined ? checked : { ...checked, eta: etaAfter(delayMs) });
+    return this.#complete(checkSignature(wanted));
   }
 
-  #resultOf(
-    uuid: string,
-    definition: { readonly returns: ReturnsSpec } | undefined,
-    sentHere: boolean,
-  ): AsyncResult<unknown> {
-    const decode = ({ results = [], taskName }: TaskState) => {
-      try {
-        return definition === undefined ? decodeUntyped(results) : decodeResults(definition.returns, results);
-      } catch (cause) {
-        const text = `The result of task ${taskName} (${uuid}): ${errorText(cause)}`;
-        throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', text, { cause });
-      }
-    };
-    return new AsyncResult(uuid, this.#engine.results, decode, sentHere);
+  #complete(signature: Signature): Sendable {
+    const delayMs = delayOf(signature);
+    return this.#engine.sender.complete(delayMs === undefined ? signature : { ...signature, eta: etaAfter(delayMs) });
   }
 
   #refuseWhenClosed(): void {
@@ -337,11 +390,6 @@ export class Server implements AsyncDisposable {
 
 function isTask(value: unknown): boolean {
   return typeof value === 'function' && 'partial' in value;
-}
-
-function decodeUntyped(results: readonly TaskResult[]): unknown {
-  const values = results.map(({ type, value }) => fromWireValue(type, value));
-  return values.length > 1 ? values : values[0];
 }
 
 function decodeAll(bodies: readonly string[]): Signature[] {

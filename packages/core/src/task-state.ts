@@ -1,5 +1,7 @@
 // The stored state of a task and of a group. `mergeState` is the one place that says which of two states wins.
 
+import { encodeTime } from './wire/time.ts';
+
 /** The states of a task, spelled as on the wire. */
 export type StateName = 'PENDING' | 'RECEIVED' | 'STARTED' | 'RETRY' | 'SUCCESS' | 'FAILURE';
 
@@ -42,6 +44,11 @@ export interface GroupMeta {
   readonly ttl?: number;
 }
 
+/** The meta of a group that is about to be sent. */
+export function newGroupMeta(groupUuid: string, taskUuids: readonly string[]): GroupMeta {
+  return { groupUuid, taskUuids, chordTriggered: false, lock: false, createdAt: encodeTime(new Date()) };
+}
+
 /** Whether a state is final: the task will not run again under this send. */
 export function isFinal(state: StateName): state is 'SUCCESS' | 'FAILURE' {
   return state === 'SUCCESS' || state === 'FAILURE';
@@ -51,6 +58,11 @@ export function isFinal(state: StateName): state is 'SUCCESS' | 'FAILURE' {
 export function isSameSend(a: { createdAt?: string | undefined }, b: { createdAt?: string | undefined }): boolean {
   if (a.createdAt === undefined || b.createdAt === undefined) return false;
   return a.createdAt === b.createdAt || Date.parse(a.createdAt) === Date.parse(b.createdAt);
+}
+
+/** Whether a state is of a send before `time`. Unknown times: no. */
+export function isOlderThan({ createdAt }: { createdAt?: string | undefined }, time: string | undefined): boolean {
+  return createdAt !== undefined && time !== undefined && Date.parse(createdAt) < Date.parse(time);
 }
 
 /**

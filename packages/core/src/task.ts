@@ -117,8 +117,10 @@ export interface TaskDefaults {
 /** A signature whose arguments and results the compiler knows. */
 export interface TaskSignature<R extends ReturnsSpec = ReturnsSpec, Accepts extends readonly Slot[] = readonly Slot[]>
   extends Signature {
+  /** A copy that takes nothing from the step before it, in a chain or as a callback: all its arguments are given. */
+  with(options: SignatureOptions<R> & { readonly ignoreResult: true }): TaskSignature<R, Slot[]>;
   /** A copy with other options. Headers are merged, everything else is replaced. */
-  with(options: SignatureOptions<R>): TaskSignature<R, Accepts>;
+  with(options: SignatureOptions<R> & StepOptions): TaskSignature<R, Accepts>;
   /** How its results are declared. */
   readonly definition: { readonly returns: R };
   /** Exists for the compiler only: what may be appended to its arguments. */
@@ -144,6 +146,15 @@ interface CommonOptions extends TaskDefaults {
   readonly brokerMessageGroupId?: string;
   /** SQS: leave a failed task's message to the queue's own dead-letter policy. */
   readonly stopTaskDeletionOnError?: boolean;
+}
+
+/** Options of a signature in its place after another one. */
+export interface StepOptions {
+  /**
+   * Do not append the results of the step before to the arguments. Travels as Go's Immutable of that step, which holds
+   * for all its callbacks, so they must agree on it; of a chord's callback it withholds that callback's own results, too.
+   */
+  readonly ignoreResult?: boolean;
 }
 
 interface PassingOn<R> {
@@ -208,12 +219,26 @@ const optionsChecks = {
   stopTaskDeletionOnError: optional(boolean),
 };
 
-/** Holds a signature's `delayMs`, which has no field on the wire; copies keep it, and other copies of this package know it. */
+// What has no field on the wire; copies keep it, and other copies of this package know it.
 const delayKey = Symbol.for('@machinery/core.delayMs');
+const ignoreResultKey = Symbol.for('@machinery/core.ignoreResult');
+interface Unwritten {
+  [delayKey]?: number;
+  [ignoreResultKey]?: boolean;
+}
 
 /** The signature's `delayMs`, for who sends it. */
 export function delayOf(signature: Signature): number | undefined {
-  return (signature as { [delayKey]?: number })[delayKey];
+  return (signature as Unwritten)[delayKey];
+}
+
+/** Whether the signature wants nothing of the step before it. */
+export function ignoresResult(signature: Signature): boolean {
+  return (signature as Unwritten)[ignoreResultKey] === true;
+}
+
+export function ignoringResult(signature: Signature): Signature {
+  return { ...signature, [ignoreResultKey]: true } as Signature;
 }
 
 class BuiltSignature {
@@ -234,8 +259,8 @@ class BuiltSignature {
     if (more !== undefined) Object.assign(this, more);
   }
 
-  with(options: SignatureOptions): TaskSignature {
-    return withOptions(this as unknown as TaskSignature, options);
+  with(options: SignatureOptions & StepOptions): TaskSignature {
+    return withOptions(this as unknown as TaskSignature, options, { ignoreResult: optional(boolean) });
   }
 }
 
@@ -247,16 +272,16 @@ export function isBuilt(signature: Signature): boolean {
 /** A copy of any signature with options applied. */
 export function withOptions<T extends Signature>(
   signature: T,
-  options: SignatureOptions,
+  options: SignatureOptions & StepOptions,
   moreChecks: Readonly<Record<string, Check>> = {},
 ): T {
-  checkOptions(`Options of task ${signature.name}`, options, { ...optionsChecks, ...moreChecks });
+  checkOptions<SignatureOptions>(`Options of task ${signature.name}`, options, { ...optionsChecks, ...moreChecks });
   const { definition, ...fields } = signature as Signature & { definition?: { returns: ReturnsSpec } };
-  const { queue, retries, timeoutMs, backoff, headers, delayMs, eta, ...same } = options;
+  const { queue, retries, timeoutMs, backoff, headers, delayMs, eta, ignoreResult, ...same } = options;
   if (eta !== undefined && delayMs !== undefined)
     throw invalidOption(`Options of task ${signature.name}: give either \`eta\` or \`delayMs\`, not both`);
   const given = Object.entries(same).filter(([, value]) => value !== undefined);
-  const { name, args, ...more }: Signature & { [delayKey]?: number } = {
+  const { name, args, ...more }: Signature & Unwritten = {
     ...fields,
     ...(Object.fromEntries(given) as Partial<Signature>),
     ...(queue !== undefined && { routingKey: queue }),
@@ -268,6 +293,7 @@ export function withOptions<T extends Signature>(
     delete more[delayKey];
   }
   if (delayMs !== undefined) more[delayKey] = delayMs;
+  if (ignoreResult !== undefined) more[ignoreResultKey] = ignoreResult;
   if (definition === undefined) return { name, ...(args !== undefined && { args }), ...more } as T;
   return new BuiltSignature(name, args ?? [], definition, more) as unknown as T;
 }

@@ -4,7 +4,7 @@
 import { MachineryError, type MachineryErrorCode } from './errors.ts';
 import { boolean, type Check, integer, object, optional, show, string } from './options.ts';
 import { type Arg, maxCallbackDepth, type Signature } from './signature.ts';
-import { delayOf, isBuilt } from './task.ts';
+import { delayOf, ignoresResult, isBuilt } from './task.ts';
 import { isWireType, toWireValue } from './wire/argument-types.ts';
 import { timeCheck } from './wire/time.ts';
 
@@ -69,25 +69,45 @@ function check(signature: Signature, path: string, depth: number): Signature {
         `Task ${signature.name}: expected \`${at}${field}\` to be ${expected}, got ${show(signature[field])}`,
       );
   }
-  if (depth > 0 && delayOf(signature) !== undefined) {
-    throw wrong(
-      'ERR_MACHINERY_INVALID_SIGNATURE',
-      `Task ${signature.name} (${path}): \`delayMs\` is not for callbacks, as it counts from the time of sending; let the callback throw RetryLater, or set \`eta\``,
-    );
-  }
+  if (depth > 0) refuseDelay(signature, path);
   const { args, onSuccess, onError, chordCallback } = signature;
   if (isBuilt(signature) && onSuccess === undefined && onError === undefined && chordCallback === undefined)
     return signature;
   const all = (callbacks: readonly Signature[], name: string) =>
     callbacks.map((callback, i) => check(callback, `${at}${name}[${i}]`, depth + 1));
-  return {
+  return withheld({
     ...signature,
     ...(args !== undefined &&
       !isBuilt(signature) && { args: args.map((arg, i) => checkArg(arg, signature.name, `${at}args[${i}]`)) }),
     ...(onSuccess !== undefined && { onSuccess: all(onSuccess, 'onSuccess') }),
     ...(onError !== undefined && { onError: all(onError, 'onError') }),
     ...(chordCallback !== undefined && { chordCallback: check(chordCallback, `${at}chordCallback`, depth + 1) }),
-  };
+  });
+}
+
+/** @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE when the signature, which follows another one, has a `delayMs`. */
+export function refuseDelay(signature: Signature, path = 'which follows another one'): void {
+  if (delayOf(signature) === undefined) return;
+  throw wrong(
+    'ERR_MACHINERY_INVALID_SIGNATURE',
+    `Task ${signature.name} (${path}): \`delayMs\` is not for callbacks, as it counts from the time of sending; let the callback throw RetryLater, or set \`eta\``,
+  );
+}
+
+/**
+ * The signature as Immutable when what follows it ignores its results: Go has one flag for all its callbacks.
+ * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE when they do not agree.
+ */
+export function withheld<T extends Signature>(signature: T): T {
+  const { name, immutable, onSuccess = [] } = signature;
+  const ignoring = onSuccess.filter(ignoresResult).length;
+  if (ignoring === 0 || immutable === true) return signature;
+  if (ignoring === onSuccess.length) return { ...signature, immutable: true };
+  const { name: other } = onSuccess.find((callback) => !ignoresResult(callback)) as Signature;
+  throw wrong(
+    'ERR_MACHINERY_INVALID_SIGNATURE',
+    `Task ${name}: of what follows it, ${onSuccess.find(ignoresResult)?.name} ignores its result and ${other} takes it, and Go's Immutable knows only all or none: give all of them \`ignoreResult\`, or none`,
+  );
 }
 
 function checkArg(arg: Arg, task: string, path: string): Arg {

@@ -1,0 +1,157 @@
+// The way of a workflow into the broker. All messages are encoded first, so that what can never be sent is refused while
+// nothing has happened; then come the metas of all groups, each PENDING, and last the messages that begin it.
+
+import type { Message } from './broker.ts';
+import type { Engine } from './engine.ts';
+import { errorText, GroupSendError, MachineryError, NotSupportedError } from './errors.ts';
+import { FollowUps } from './follow-ups.ts';
+import { failed, type Outcome } from './outcome.ts';
+import { Persistence } from './persistence.ts';
+import type { Plan } from './plan.ts';
+import { type Sendable, sendAborted } from './sender.ts';
+import type { Signature } from './signature.ts';
+import { newGroupMeta } from './task-state.ts';
+
+export interface WorkflowOptions {
+  /** How many messages may be on their way to the broker at once. Default: no limit; they go in batches anyway. */
+  readonly sendConcurrency?: number;
+  /** Do not send any more when this has fired. What is published stays published; the other members of a group fail. */
+  readonly signal?: AbortSignal;
+}
+
+/** How long a send that has failed may take to tell the rest of its group, in milliseconds. */
+const tellingMs = 5_000;
+
+/**
+ * Publishes a workflow. Resolves when the broker has all that begins it.
+ * @throws GroupSendError when a group was published in part, or not at all; what `Server.send` throws otherwise: then nothing was published.
+ */
+export async function sendWorkflow(
+  engine: Engine,
+  plan: Plan,
+  entries: readonly Sendable[],
+  options: WorkflowOptions,
+): Promise<void> {
+  checkSupport(engine, plan);
+  const messages = entries.map((entry) => accepted(engine.sender.encode(entry)));
+  await storeGroups(engine, plan, entries, messages);
+  const outcomes = await publishAll(engine, entries, messages, options);
+  const unsent = await unsentTasks(engine, entries, outcomes);
+  if (unsent.length === 0) return;
+  const [first] = unsent as [Unsent];
+  if (plan.groups.length === 0) throw first.error;
+  const sent = entries.filter((entry) => unsent.every(({ task }) => task !== entry));
+  await markUnsent(engine, unsent, sent.length > 0);
+  throw new GroupSendError(
+    sent.map(identity),
+    unsent.map(({ task, error }) => ({ ...identity(task), error })),
+  );
+}
+
+interface Unsent {
+  readonly task: Sendable;
+  readonly error: Error;
+}
+
+function checkSupport({ backend }: Engine, { groups, hasChords }: Plan): void {
+  const { storesResults, readConsumes, maxGroupSize = Number.POSITIVE_INFINITY } = backend.capabilities;
+  if (hasChords && (!storesResults || readConsumes === true)) throw new NotSupportedError(backend.name, 'chords');
+  for (const { members } of groups) {
+    if (members.length > maxGroupSize)
+      throw new NotSupportedError(backend.name, `groups of ${members.length} tasks: ${maxGroupSize} is the most`);
+  }
+}
+
+function accepted(message: Message | MachineryError): Message {
+  if (message instanceof MachineryError) throw message;
+  return message;
+}
+
+async function storeGroups(
+  { backend, sender }: Engine,
+  { groups }: Plan,
+  entries: readonly Sendable[],
+  messages: readonly Message[],
+): Promise<void> {
+  const dueAtMs = messages.reduce((latest, message) => Math.max(latest, message.dueAtMs ?? 0), 0);
+  const expiresInSeconds = sender.expiresInSeconds(dueAtMs);
+  if (backend.capabilities.storesResults)
+    await Promise.all(
+      groups.map(({ groupUuid, members }) =>
+        backend.initGroup(
+          newGroupMeta(
+            groupUuid,
+            members.map(({ uuid }) => uuid),
+          ),
+          expiresInSeconds,
+        ),
+      ),
+    );
+  // The entries last: theirs is the time of sending that their messages say.
+  const tasks = new Map(groups.flatMap(({ members }) => members.map((member) => [member.uuid, member] as const)));
+  for (const entry of entries) tasks.set(entry.uuid, entry);
+  const pending = await Promise.all([...tasks.values()].map((task) => sender.storePending(task, dueAtMs)));
+  for (const outcome of pending) if (outcome.status !== 'stored') throw outcome.error;
+}
+
+async function publishAll(
+  { sender }: Engine,
+  entries: readonly Sendable[],
+  messages: readonly Message[],
+  { sendConcurrency = entries.length, signal }: WorkflowOptions,
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  let next = 0;
+  const lane = async () => {
+    for (let i = next++; i < messages.length; i = next++)
+      outcomes[i] = signal?.aborted
+        ? failed(sendAborted(entries[i] as Signature, signal), false)
+        : await sender.publish(messages[i] as Message);
+  };
+  await Promise.all(Array.from({ length: Math.min(sendConcurrency, messages.length) }, lane));
+  return outcomes;
+}
+
+/** What the broker does not have. Of a message that may be out, a state beyond PENDING tells that it is. */
+async function unsentTasks(
+  { results }: Engine,
+  entries: readonly Sendable[],
+  outcomes: readonly Outcome[],
+): Promise<Unsent[]> {
+  const unsent = await Promise.all(
+    outcomes.map(async (outcome, i) => {
+      const task = entries[i] as Sendable;
+      if (outcome.status === 'stored') return [];
+      if (outcome.status === 'failed') return [{ task, error: outcome.error }];
+      const state = await results.read(task.uuid).catch(() => undefined);
+      if (state !== undefined && state.state !== 'PENDING') return [];
+      const text = `Task ${task.name} (${task.uuid}) may or may not have been published: ${outcome.error.message}`;
+      return [{ task, error: new MachineryError('ERR_MACHINERY_PUBLISH_UNKNOWN', text, { cause: outcome.error }) }];
+    }),
+  );
+  return unsent.flat();
+}
+
+/** Members that were not published are FAILURE, so that the members that were can fail the chord. */
+async function markUnsent(engine: Engine, unsent: readonly Unsent[], othersRun: boolean): Promise<void> {
+  const persistence = new Persistence(
+    engine,
+    'members of a group that was sent in part',
+    AbortSignal.timeout(tellingMs),
+  );
+  const followUps = new FollowUps(engine, persistence);
+  try {
+    await Promise.all(
+      unsent.map(({ task, error }) => followUps.neverSent(task, `It was not published: ${error.message}`, othersRun)),
+    );
+  } catch (error) {
+    engine.logger.error(
+      `Members of a group that was sent in part could not be marked as failed: ${errorText(error)}`,
+      error,
+    );
+  }
+}
+
+function identity({ name, uuid }: Sendable): { readonly name: string; readonly uuid: string } {
+  return { name, uuid };
+}

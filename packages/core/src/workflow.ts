@@ -1,0 +1,174 @@
+// Compositions of tasks: chain, group and chord, as plain immutable data with the types of what flows between the steps.
+// `plan.ts` makes Go's signatures of them, `workflow-sender.ts` sends those, `workflow-result.ts` has what comes back.
+
+import { MachineryError } from './errors.ts';
+import { object, show } from './options.ts';
+import type { Gives, PlainSignature, Result, ReturnsSpec, Slot, TaskSignature } from './task.ts';
+
+/** What all compositions have for the compiler: the values they take, those they hand on, and what `get` gives. */
+interface Typed<Accepts, Gives, Value> {
+  readonly accepts?: (appended: Accepts) => void;
+  readonly gives?: Gives;
+  readonly value?: Value;
+}
+
+/** Tasks one after another: each gets the results of the one before as its last arguments. */
+export interface Chain<Accepts = never, Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
+  readonly kind: 'chain';
+  readonly steps: readonly Step[];
+}
+
+/** Tasks beside each other. */
+export interface Group<Accepts = never, Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
+  readonly kind: 'group';
+  readonly members: readonly GroupMember[];
+}
+
+/** A group, and a callback that gets the results of all members, in their order, when all have succeeded. */
+export interface Chord<Accepts = never, Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
+  readonly kind: 'chord';
+  readonly members: readonly GroupMember[];
+  readonly callback: ChordCallback;
+}
+
+export type Workflow = Chain | Group | Chord;
+
+type AnyTask = TaskSignature<ReturnsSpec, never> | PlainSignature;
+/** What a group may consist of. A chain counts as finished with its last task, a chord with its callback. */
+export type GroupMember = AnyTask | Chain | Chord;
+/** What a chain may consist of. A group only as its end: what follows a group is a chord's callback. */
+export type Step = AnyTask | Chain | Group | Chord;
+/** What a chord may call back: a task, or a chain that begins with one. */
+export type ChordCallback = AnyTask | Chain;
+
+/** A workflow that can be sent as it is: what it begins with has all its arguments. */
+export type Complete<W extends Workflow> = W & { readonly accepts?: (appended: []) => void };
+
+/** The values that are appended to the arguments of a step. */
+type AcceptsOf<S> = S extends { readonly accepts?: (appended: infer A) => void } ? A : readonly Slot[];
+type GivesOf<S> = S extends Typed<never, infer G, unknown> & { readonly kind: string }
+  ? G
+  : S extends TaskSignature<infer R, never>
+    ? Gives<R>
+    : // A plain signature: nobody knows.
+      // biome-ignore lint/suspicious/noExplicitAny: passes for whatever the next step takes
+      any;
+type ValueOf<S> = S extends Typed<never, unknown, infer V> & { readonly kind: string }
+  ? V
+  : S extends TaskSignature<infer R, never>
+    ? Result<R>
+    : unknown;
+
+/** Takes the values `G`, whatever else it is: a signature or a workflow. */
+interface Taking<G> {
+  readonly name?: string;
+  readonly kind?: string;
+  readonly accepts?: (appended: G) => void;
+}
+
+/** The steps as each must be to take what the one before gives. */
+type Linked<S extends readonly unknown[]> = S extends readonly [infer First, ...infer Rest]
+  ? readonly [First, ...LinkedAfter<GivesOf<First>, Rest>]
+  : S extends readonly []
+    ? readonly [Step]
+    : S;
+type LinkedAfter<G, S extends readonly unknown[]> = S extends readonly [infer Next, ...infer Rest]
+  ? readonly [Taking<G>, ...LinkedAfter<GivesOf<Next>, Rest>]
+  : readonly [];
+type FirstOf<S extends readonly unknown[]> = S extends readonly [infer First, ...unknown[]] ? First : S[number];
+type LastOf<S extends readonly unknown[]> = S extends readonly [...unknown[], infer Last] ? Last : S[number];
+
+/** All members take what is appended: the intersection of what they accept. */
+type AcceptedByAll<M extends readonly unknown[]> = (
+  M[number] extends infer One
+    ? One extends unknown
+      ? (accepts: AcceptsOf<One>) => void
+      : never
+    : never
+) extends (accepts: infer All) => void
+  ? All
+  : never;
+type GivenByAll<M extends readonly unknown[]> =
+  IsAny<GivesOf<M[number]>> extends true
+    ? // biome-ignore lint/suspicious/noExplicitAny: a plain signature is among them
+      any
+    : GivenInTurn<M>;
+type IsAny<T> = 0 extends 1 & T ? true : false;
+type GivenInTurn<M extends readonly unknown[]> = M extends readonly [infer First, ...infer Rest]
+  ? [...Spreadable<GivesOf<First>>, ...GivenInTurn<Rest>]
+  : M extends readonly []
+    ? []
+    : Spreadable<GivesOf<M[number]>>[number][];
+type Spreadable<G> = G extends readonly unknown[] ? G : never;
+type ValuesOf<M extends readonly unknown[]> = { -readonly [I in keyof M]: ValueOf<M[I]> };
+
+/**
+ * Tasks one after another. The compiler checks that each step takes what the one before returns; `partial` makes steps
+ * that leave arguments to be filled in, `with({ ignoreResult: true })` steps that take nothing.
+ *
+ *     chain(add(1, 1), multiply.partial(4)) // 8
+ *
+ * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE when there is no step, or one is none.
+ */
+export function chain<const S extends readonly Step[]>(
+  ...steps: S & Linked<S>
+): Chain<AcceptsOf<FirstOf<S>>, GivesOf<LastOf<S>>, ValueOf<LastOf<S>>>;
+export function chain(...steps: readonly Step[]): Chain {
+  if (steps.length === 0) throw invalid('A chain needs at least one task');
+  return { kind: 'chain', steps: checked('chain', steps) };
+}
+
+/**
+ * Tasks beside each other. `get` gives their results in their order.
+ * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE for a member that is none.
+ */
+export function group<const M extends readonly GroupMember[]>(
+  members: M,
+): Group<AcceptedByAll<M>, GivenByAll<M>, ValuesOf<M>> {
+  return { kind: 'group', members: checked('group', members, ['group']) as readonly GroupMember[] };
+}
+
+/**
+ * A group and a callback that is sent once all members have succeeded, with their results in their order as its last
+ * arguments. When a member fails, the callback fails without running, and its `onError` tasks are sent.
+ *
+ *     chord([add(1, 1), add(2, 2)], multiply.partial()) // 8
+ *
+ * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE for a member or a callback that is none.
+ */
+export function chord<const M extends readonly GroupMember[], const C extends ChordCallback>(
+  members: M,
+  callback: C & Taking<GivenByAll<M>>,
+): Chord<AcceptedByAll<M>, GivesOf<C>, ValueOf<C>>;
+export function chord<A, G, const C extends ChordCallback>(
+  group: Group<A, G>,
+  callback: C & Taking<G>,
+): Chord<A, GivesOf<C>, ValueOf<C>>;
+export function chord(members: readonly GroupMember[] | Group, callback: ChordCallback): Chord {
+  const list = isWorkflow(members) ? members.members : members;
+  checked('chord', [callback], ['group', 'chord']);
+  return { kind: 'chord', members: checked('chord', list, ['group']) as readonly GroupMember[], callback };
+}
+
+/** Whether the value is a chain, a group or a chord; one made by another copy of this package, too. */
+export function isWorkflow(value: unknown): value is Workflow {
+  const { kind } = (value ?? {}) as Partial<Workflow>;
+  return kind === 'chain' || kind === 'group' || kind === 'chord';
+}
+
+function checked(owner: string, steps: readonly Step[], refused: readonly string[] = []): readonly Step[] {
+  if (!Array.isArray(steps)) throw invalid(`${owner}: expected an array of signatures, got ${show(steps)}`);
+  steps.forEach((step, i) => {
+    if (object(step) !== undefined) {
+      const hint = typeof step === 'function' ? ': call the task to get one, or use its `partial`' : '';
+      throw invalid(`${owner}: expected number ${i + 1} to be a signature, got ${show(step)}${hint}`);
+    }
+    if (isWorkflow(step) && refused.includes(step.kind))
+      throw invalid(`${owner}: number ${i + 1} is a ${step.kind}, which cannot stand there`);
+  });
+  return Object.freeze([...steps]);
+}
+
+function invalid(text: string): MachineryError {
+  return new MachineryError('ERR_MACHINERY_INVALID_SIGNATURE', text);
+}
