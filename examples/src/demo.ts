@@ -15,7 +15,7 @@ await using server = new Server({
   backend: backendFor(values.backend),
   logger: silentLogger,
 });
-registerHandlers(server);
+registerHandlers(server, { tickMs: 100 });
 await server.newWorker('demo-worker', { concurrency: 10 }).start();
 await sendAll(server, console.log);
 

@@ -5,7 +5,7 @@ import type { Server } from '@machinery/core';
 import { add, concat, longRunningTask, multiply, panicTask, split, sumFloats, sumInts } from './tasks.ts';
 
 /** Registers a handler for each task. The compiler checks each against its contract. */
-export function registerHandlers(server: Server): void {
+export function registerHandlers(server: Server, { tickMs = 1_000 } = {}): void {
   server.handle(add, (_task, ...terms) => sum(terms));
   server.handle(multiply, (_task, ...factors) => factors.reduce((a, b) => a * b, 1));
   server.handle(sumInts, (_task, numbers) => sum(numbers));
@@ -19,7 +19,7 @@ export function registerHandlers(server: Server): void {
     task.logger.info('Long running task started');
     for (let left = 10; left > 0; left--) {
       task.logger.info(String(left));
-      await wait(1_000, undefined, { signal: task.signal });
+      await wait(tickMs, undefined, { signal: task.signal });
     }
     task.logger.info('Long running task finished');
   });
