@@ -44,9 +44,10 @@ export interface Backend {
 
   /**
    * Stores the states, one outcome for each in their order; resolves when they are stored. Core has at most one `write` for one task
-   * under way, and writes the same state again when the outcome was not `stored`.
+   * under way, and writes the same state again when the outcome was not `stored`. A state that is too large is `failed` with
+   * ERR_MACHINERY_STATE_TOO_LARGE, not retryable. After `close`, every call fails with ERR_MACHINERY_CLOSED.
    *
-   * The rules of `mergeState` hold: PENDING starts over; RECEIVED, STARTED and RETRY never replace a final state of the
+   * The rules of `mergeState` hold, and a state that loses changes nothing, not even the expiry: PENDING starts over; RECEIVED, STARTED and RETRY never replace a final state of the
    * same send; a name or time of sending that the state lacks is kept from what is stored. A state that has both may be
    * written blindly when it is final. A store without these rules in its language reads, merges with `mergeState` and writes
    * if nothing has changed in between; times are compared as times, not as text.
@@ -59,7 +60,7 @@ export interface Backend {
   /** Removes states and group metas. What is not there is no error. */
   purge(uuids: { readonly tasks?: readonly string[]; readonly groups?: readonly string[] }): Promise<void>;
 
-  /** Stores a group's meta before its members are sent. Replaces what was there under the same UUID. */
+  /** Stores a group's meta before its members are sent. Replaces what was there under the same UUID, its claim too. */
   initGroup(meta: GroupMeta, expiresInSeconds: number): Promise<void>;
   /** Reads a group's meta, undefined when it is not there or has expired. */
   readGroup(groupUuid: string): Promise<GroupMeta | undefined>;
@@ -67,11 +68,12 @@ export interface Backend {
   renewGroup(groupUuid: string, expiresInSeconds: number): Promise<void>;
   /**
    * Decides who sends the chord's callback: exactly one caller gets `claimed`, however many ask at once, and that member
-   * gets it again when it asks again (its redelivery after a crash). After `finishChord`, everyone gets `done`. Rejects
-   * with `ERR_MACHINERY_GROUP_EXPIRED` when the group's meta is gone.
+   * gets it again when it asks again (its redelivery after a crash). After `finishChord`, or when the meta says
+   * `chordTriggered`, everyone gets `done`. The claim expires with the meta. Rejects with `ERR_MACHINERY_GROUP_EXPIRED` when
+   * that is gone.
    */
   claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim>;
-  /** Writes that the callback is sent. Safe to call twice; a group that is gone is no error. */
+  /** Writes that the callback is sent: `chordTriggered` of the meta. Safe to call twice; a group that is gone is no error. */
   finishChord(groupUuid: string): Promise<void>;
 
   /**

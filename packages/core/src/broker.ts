@@ -34,11 +34,13 @@ export type Settlement<D extends Delivery = Delivery> =
   | { readonly kind: 'ack'; readonly delivery: D }
   /**
    * Back to its old place in the queue: this worker will not run it. `begun`: its task had begun, so that its next delivery
-   * is `redelivered`. Not counted as a delivery where the broker lets one choose. The order holds within one call.
+   * is `redelivered`. Not counted as a delivery where the broker lets one choose. Those of one call get their old places,
+   * in whatever order they are named.
    */
   | { readonly kind: 'requeue'; readonly delivery: D; readonly position: 'front'; readonly begun?: boolean }
   /**
-   * To the end of the queue, or due after `delayMs` milliseconds: another worker should have it. Not counted either. Brokers
+   * To the end of the queue, or due after `delayMs` milliseconds: another worker should have it. Not counted either, and a
+   * redelivery stays one. Brokers
    * whose queues have no end to put it to offer it again in their own way. A crash halfway may leave one copy more.
    */
   | { readonly kind: 'requeue'; readonly delivery: D; readonly position: 'back'; readonly delayMs?: number }
@@ -96,13 +98,15 @@ export interface Broker {
    * transport can, with one outcome for each message in their order. A batch may succeed in part.
    *
    * May be called again before it has resolved. Never repeats by itself a message that may have been stored: such a
-   * message is `unknown`. Errors that more tries cannot mend (no rights, too large, no such queue) are not retryable.
+   * message is `unknown`. Errors that more tries cannot mend (no rights, too large, no such queue) are not retryable; too
+   * large is ERR_MACHINERY_MESSAGE_TOO_LARGE. After `close`: ERR_MACHINERY_CLOSED, as outcomes or as a rejection.
    */
   publish(messages: readonly Message[]): Promise<Outcome[]>;
 
   /**
    * Starts to consume `queue`. Resolves when the topology stands and the consumer can take. Rejects with
-   * `ERR_MACHINERY_BROKER_UNAVAILABLE` when trying again may help (core does), with anything else when it cannot.
+   * `ERR_MACHINERY_BROKER_UNAVAILABLE` when trying again may help (core does), with anything else when it cannot, and with
+   * `ERR_MACHINERY_CLOSED` after `close`.
    */
   consume(options: ConsumeOptions): Promise<Consumer>;
 
@@ -133,13 +137,15 @@ export interface Consumer<D extends Delivery = Delivery> {
   /**
    * Settles what is done and takes up to `want` messages (at least 1), in one round trip where the broker can; fewer are
    * fine. Resolves as soon as there is any message; waits while there is none, until `signal` aborts: then it resolves with
-   * what it has, often nothing. It never rejects because of the signal, and never loses what it took.
+   * what it has, often nothing, and not before. It settles even when the signal has fired already. It never rejects because of
+   * the signal, never loses what it took, and leaves no listener on a signal that may live for long.
    *
    * Rejects when it does not know whether it settled or took. Core then calls it again after a while, with the same
    * settlements, and it connects again in there, without a loop of its own. Settling a delivery twice must do no harm: deliveries
    * are told apart as the objects that were handed out, never by their bodies. A settlement of a delivery that is no
    * longer this consumer's, or of a connection that is lost, is ignored whole. What a lost reply took comes with a
-   * later exchange, not as a redelivery. After `close`: rejects with `ERR_MACHINERY_CLOSED`.
+   * later exchange, not as a redelivery. `close` ends an exchange that waits, with nothing or `ERR_MACHINERY_CLOSED`; after it,
+   * exchanges reject with that and settlements change nothing.
    */
   exchange(settled: readonly Settlement<D>[], want: number, signal: AbortSignal): Promise<D[]>;
   /** Settles without taking. Resolves when the transport has it; rejects like `exchange`. */

@@ -11,6 +11,8 @@ export interface Lock {
    * Takes the lock `key` until `expiresAtNs` (Unix nanoseconds), or answers false when another holder has it. There is
    * no release: the lock ends when its time has passed, and whoever comes then takes it over.
    *
+   * Time is this machine's or the store's; a key that nobody holds may be refused when `expiresAtNs` has passed.
+   *
    * Safe to call at once from any number of processes: at most one gets true for one key before it expires. Rejects
    * only when the store cannot be asked.
    */

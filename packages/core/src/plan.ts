@@ -6,17 +6,17 @@
 
 import { randomUUID } from 'node:crypto';
 import { MachineryError } from './errors.ts';
-import { newTaskUuid } from './sender.ts';
 import type { Signature } from './signature.ts';
 import { ignoresResult, ignoringResult, type ReturnsSpec, type TaskSignature } from './task.ts';
 import { checkIsSignature, checkSignature, refuseDelay, withheld } from './validation.ts';
 import { type Chain, type Chord, type Group, isWorkflow, type Step, type Workflow } from './workflow.ts';
 
-/** A workflow whose tasks are checked and have their UUIDs: what results are made of. */
+/** A workflow whose tasks have their UUIDs: what its results are made of. */
 export type Planned = PlannedTask | PlannedChain | PlannedGroup | PlannedChord;
 export interface PlannedTask {
   readonly kind: 'task';
-  readonly signature: Signature & { readonly uuid: string };
+  readonly uuid: string;
+  readonly name: string;
   readonly definition: { readonly returns: ReturnsSpec } | undefined;
 }
 export interface PlannedChain {
@@ -34,53 +34,113 @@ export interface PlannedChord {
   readonly callback: Planned;
 }
 
-/** Whatever `send` takes. */
+/** All groups, those that begin later, too: their metas and the PENDING of their members are stored before anything is published. */
+export interface GroupPlan {
+  readonly groupUuid: string;
+  readonly members: readonly PlannedTask[];
+}
+
 export interface Plan {
   readonly root: Planned;
   /** What is published to begin. */
   readonly entries: readonly Signature[];
-  /** All groups, those that begin later, too: their metas and the PENDING of their members are stored before anything is published. */
-  readonly groups: readonly { readonly groupUuid: string; readonly members: readonly PlannedTask['signature'][] }[];
+  readonly groups: readonly GroupPlan[];
   /** Workers will have to look at states. */
   readonly hasChords: boolean;
 }
 
 /**
- * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT, ERR_MACHINERY_CALLBACKS_TOO_DEEP.
+ * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT.
  */
 export function planOf(workflow: Workflow): Plan {
-  const root = planned(workflow);
+  const planner = new Planner();
+  const root = planner.plan(workflow);
   const groups = groupsOf(root).map(({ groupUuid, members }) => ({ groupUuid, members: members.map(endOf) }));
-  return { root, entries: begin(root), groups, hasChords: hasChord(root) };
+  return { root, entries: planner.begin(root), groups, hasChords: hasChord(root) };
 }
 
-function planned(step: Step): Planned {
-  if (!isWorkflow(step)) return plannedTask(step);
-  if (step.kind === 'chain') return { kind: 'chain', steps: nonEmpty(step).map(planned) };
-  if (step.kind === 'group') return plannedGroup(step);
-  return { kind: 'chord', group: plannedGroup(step), callback: plannedCallback(step.callback) };
-}
+/** What is done to the last task of a step, to tie it to what comes after. Undefined: nothing comes after. */
+type Tie = ((end: Signature) => Signature) | undefined;
 
-function plannedTask(signature: Signature, prefix = 'task'): PlannedTask {
-  checkIsSignature(signature);
-  if (signature.groupUuid || signature.chordCallback !== undefined)
-    throw invalid(`Task ${signature.name} has a group or a chord of its own: the workflow gives it one`);
-  const checked = checkSignature(signature);
-  const uuid = signature.uuid || (prefix === 'task' ? newTaskUuid() : `${prefix}_${randomUUID()}`);
-  const { definition } = signature as Partial<TaskSignature>;
-  return { kind: 'task', signature: { ...checked, uuid }, definition };
-}
+class Planner {
+  /** By UUID; not in the plan, which outlives the sending. */
+  readonly #signatures = new Map<string, Signature>();
 
-function plannedGroup({ members }: Group | Chord): PlannedGroup {
-  return { kind: 'group', groupUuid: `group_${randomUUID()}`, members: members.map(planned) };
-}
+  plan(step: Step): Planned {
+    if (!isWorkflow(step)) return this.#planTask(step);
+    if (step.kind === 'chain') return { kind: 'chain', steps: nonEmpty(step).map((one) => this.plan(one)) };
+    if (step.kind === 'group') return this.#planGroup(step);
+    return { kind: 'chord', group: this.#planGroup(step), callback: this.#planCallback(step.callback) };
+  }
 
-/** Go: the callback's UUID is `chord_…`. */
-function plannedCallback(callback: Step): Planned {
-  if (!isWorkflow(callback)) return plannedTask(callback, 'chord');
-  if (callback.kind !== 'chain') throw invalid('A chord calls back one task, or a chain that begins with one');
-  const [first, ...rest] = nonEmpty(callback);
-  return { kind: 'chain', steps: [plannedCallback(first), ...rest.map(planned)] };
+  #planTask(signature: Signature, prefix = 'task'): PlannedTask {
+    checkIsSignature(signature);
+    const { name } = signature;
+    if (signature.groupUuid || signature.chordCallback !== undefined)
+      throw invalid(`Task ${name} has a group or a chord of its own: the workflow gives it one`);
+    const uuid = signature.uuid || `${prefix}_${randomUUID()}`;
+    if (this.#signatures.has(uuid))
+      throw invalid(`Task ${name} has the UUID ${uuid}, and so has another task of the workflow`);
+    this.#signatures.set(uuid, checkSignature(signature));
+    return { kind: 'task', uuid, name, definition: (signature as Partial<TaskSignature>).definition };
+  }
+
+  #planGroup({ members }: Group | Chord): PlannedGroup {
+    return { kind: 'group', groupUuid: `group_${randomUUID()}`, members: members.map((member) => this.plan(member)) };
+  }
+
+  /** Go: the callback's UUID is `chord_…`. */
+  #planCallback(callback: Step): Planned {
+    if (!isWorkflow(callback)) return this.#planTask(callback, 'chord');
+    if (callback.kind !== 'chain') throw invalid('A chord calls back one task, or a chain that begins with one');
+    const [first, ...rest] = nonEmpty(callback);
+    return { kind: 'chain', steps: [this.#planCallback(first), ...rest.map((step) => this.plan(step))] };
+  }
+
+  /** The tasks that a step begins with. */
+  begin(step: Planned, tie?: Tie): Signature[] {
+    switch (step.kind) {
+      case 'task': {
+        const signature = { ...(this.#signatures.get(step.uuid) as Signature), uuid: step.uuid };
+        return [tie === undefined ? signature : tie(signature)];
+      }
+      case 'chain':
+        return this.#beginChain(step, tie);
+      case 'group':
+        if (tie === undefined) return this.#beginMembers(step);
+        throw invalid('Nothing can follow a group: make it a chord, whose callback gets the results of its members');
+      case 'chord':
+        return this.#beginChord(step, tie);
+    }
+  }
+
+  #beginChain({ steps }: PlannedChain, tie: Tie): Signature[] {
+    let entries: Signature[] = [];
+    let tieStep = tie;
+    for (const step of steps.toReversed()) {
+      entries = this.begin(step, tieStep);
+      if (step !== steps[0]) for (const entry of entries) refuseDelay(entry);
+      tieStep = followedBy(entries);
+    }
+    return entries;
+  }
+
+  #beginChord({ group, callback }: PlannedChord, tie: Tie): Signature[] {
+    const [first] = this.begin(callback, tie) as [Signature];
+    refuseDelay(first);
+    // An empty group has succeeded and has no results.
+    if (group.members.length === 0) return [ignoringResult(first)];
+    return this.#beginMembers(group, withoutResults(first));
+  }
+
+  #beginMembers({ groupUuid, members }: PlannedGroup, chordCallback?: Signature): Signature[] {
+    const membership = {
+      groupUuid,
+      groupTaskCount: members.length,
+      ...(chordCallback !== undefined && { chordCallback }),
+    };
+    return members.flatMap((member) => this.begin(member, (end) => Object.assign(end, membership)));
+  }
 }
 
 function nonEmpty({ steps }: Chain): readonly [Step, ...Step[]] {
@@ -88,42 +148,8 @@ function nonEmpty({ steps }: Chain): readonly [Step, ...Step[]] {
   return steps as readonly [Step, ...Step[]];
 }
 
-/** What is done to the last task of a step, to tie it to what comes after. Undefined: nothing comes after. */
-type Tie = ((end: Signature) => Signature) | undefined;
-
-/** The tasks that a step begins with. */
-function begin(step: Planned, tie?: Tie): Signature[] {
-  switch (step.kind) {
-    case 'task':
-      return [tie === undefined ? step.signature : tie(step.signature)];
-    case 'chain':
-      return step.steps.reduceRight<{ entries: Signature[]; tie: Tie }>(
-        (after, one, i) => {
-          const entries = begin(one, after.tie);
-          return { entries, tie: i === 0 ? undefined : followedBy(entries) };
-        },
-        { entries: [], tie },
-      ).entries;
-    case 'group':
-      if (tie !== undefined)
-        throw invalid('Nothing can follow a group: make it a chord, whose callback gets the results of its members');
-      return beginMembers(step);
-    case 'chord':
-      return beginChord(step, tie);
-  }
-}
-
 function followedBy(entries: readonly Signature[]): Tie {
-  for (const entry of entries) refuseDelay(entry);
   return (end) => withheld({ ...end, onSuccess: [...(end.onSuccess ?? []), ...entries] });
-}
-
-function beginChord({ group, callback }: PlannedChord, tie: Tie): Signature[] {
-  const [first] = begin(callback, tie) as [Signature];
-  refuseDelay(first);
-  // An empty group has succeeded and has no results.
-  if (group.members.length === 0) return [ignoringResult(first)];
-  return beginMembers(group, withoutResults(first));
 }
 
 /** Go's Immutable on a callback: it gets no results, and passes none on. */
@@ -137,18 +163,9 @@ function withoutResults(callback: Signature): Signature {
   );
 }
 
-function beginMembers({ groupUuid, members }: PlannedGroup, chordCallback?: Signature): Signature[] {
-  const membership = {
-    groupUuid,
-    groupTaskCount: members.length,
-    ...(chordCallback !== undefined && { chordCallback }),
-  };
-  return members.flatMap((member) => begin(member, (end) => ({ ...end, ...membership })));
-}
-
 /** The task whose end is the end of a member. */
-function endOf(member: Planned): PlannedTask['signature'] {
-  if (member.kind === 'task') return member.signature;
+function endOf(member: Planned): PlannedTask {
+  if (member.kind === 'task') return member;
   if (member.kind === 'chord') return endOf(member.callback);
   const last = member.kind === 'chain' ? member.steps.at(-1) : undefined;
   if (last === undefined || last.kind === 'group') throw invalid('A group cannot be the member of a group');

@@ -3,12 +3,12 @@
 import { AsyncResult } from './async-result.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
-import type { Plan, Planned } from './plan.ts';
+import type { Planned } from './plan.ts';
 import type { ReturnsSpec } from './task.ts';
 import type { TaskResult, TaskState } from './task-state.ts';
 import { decodeResults } from './task-values.ts';
 import { fromWireValue } from './wire/argument-types.ts';
-import { ChainResult, ChordResult, GroupResult, type StepResult, type WorkflowResult } from './workflow-result.ts';
+import { ChainResult, ChordResult, GroupResult, type StepResult } from './workflow-result.ts';
 
 /** How a task's results are declared; undefined: not at all, they come as they are. */
 export type Declared = { readonly returns: ReturnsSpec } | undefined;
@@ -31,19 +31,21 @@ export function taskResult(
   return new AsyncResult(uuid, waiter, decode, sentHere);
 }
 
-/** The result of a workflow that was sent just now. */
-export function workflowResult(engine: Engine, { root, entries }: Plan): WorkflowResult {
-  const sent = new Set(entries.map(({ uuid }) => uuid));
-  const resultOf = (step: Planned): StepResult => {
-    if (step.kind === 'task') {
-      const { uuid } = step.signature;
-      return taskResult(engine, uuid, step.definition, sent.has(uuid));
+/** The result of a workflow. `begun`: what it begins with was sent just now. */
+export function workflowResult(engine: Engine, step: Planned, begun: boolean): StepResult {
+  switch (step.kind) {
+    case 'task':
+      return taskResult(engine, step.uuid, step.definition, begun);
+    case 'chain':
+      return new ChainResult(() => step.steps.map((one, i) => workflowResult(engine, one, begun && i === 0)));
+    case 'group':
+      return new GroupResult(step.groupUuid, () => step.members.map((one) => workflowResult(engine, one, begun)));
+    case 'chord': {
+      const group = workflowResult(engine, step.group, begun) as GroupResult;
+      const callbackBegins = begun && step.group.members.length === 0;
+      return new ChordResult(group, workflowResult(engine, step.callback, callbackBegins));
     }
-    if (step.kind === 'chain') return new ChainResult(step.steps.map(resultOf));
-    if (step.kind === 'group') return new GroupResult(step.groupUuid, step.members.map(resultOf));
-    return new ChordResult(resultOf(step.group) as GroupResult, resultOf(step.callback));
-  };
-  return resultOf(root) as WorkflowResult;
+  }
 }
 
 function decodeUntyped(results: readonly TaskResult[]): unknown {

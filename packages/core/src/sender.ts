@@ -90,7 +90,7 @@ export class Sender {
   }
 
   /** Writes PENDING; its time is the one that the message says, or now. */
-  storePending({ uuid, name, headers }: Named, dueAtMs?: number): Promise<Outcome> {
+  storePending({ uuid, name, headers }: Pick<Named, 'uuid' | 'name' | 'headers'>, dueAtMs?: number): Promise<Outcome> {
     const createdAt = headers?.[header.sentAt] ?? this.#timeNow();
     return this.#options.states.write({
       state: { taskUuid: uuid, taskName: name, state: 'PENDING', createdAt: createdAt as string },

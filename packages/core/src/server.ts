@@ -246,16 +246,12 @@ export class Server implements AsyncDisposable {
       sendConcurrency: optional(integer({ min: 1 })),
       signal: optional(abortSignal),
     });
-    const plan = planOf(workflow);
-    const [first] = plan.entries;
+    const { root, entries, ...groups } = planOf(workflow);
+    const [first] = entries;
     if (first !== undefined && options.signal?.aborted) throw sendAborted(first, options.signal);
-    await sendWorkflow(
-      this.#engine,
-      plan,
-      plan.entries.map((entry) => this.#complete(entry)),
-      options,
-    );
-    return workflowResult(this.#engine, plan);
+    const sendables = entries.map((entry) => this.#complete(entry));
+    await sendWorkflow(this.#engine, sendables, groups, options);
+    return workflowResult(this.#engine, root, true) as WorkflowResult;
   }
 
   /** Go's name of `send` for one task. */
@@ -308,10 +304,7 @@ export class Server implements AsyncDisposable {
     const meta = await this.backend.readGroup(groupUuid);
     if (meta === undefined)
       throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there, or has expired`);
-    return new GroupResult(
-      groupUuid,
-      meta.taskUuids.map((uuid) => taskResult(this.#engine, uuid, task, true)),
-    );
+    return new GroupResult(groupUuid, () => meta.taskUuids.map((uuid) => taskResult(this.#engine, uuid, task, true)));
   }
 
   /** Messages that wait in a queue, in order, without taking them. What is not a signature is left out. */

@@ -38,11 +38,24 @@ const membersAtOnce = 100;
 /** How long a chord's callback may be silent before its members are looked at, in milliseconds. */
 const callbackFirstMs = 500;
 
-abstract class Composed<T> implements WorkflowResult<T> {
-  readonly tasks: readonly AsyncResult[];
+/** Makes the results of parts when they are first asked for: most chords are never asked for those of their members. */
+type Parts<P> = () => readonly P[];
 
-  constructor(parts: readonly StepResult[]) {
-    this.tasks = parts.flatMap((part) => ('tasks' in part ? part.tasks : [part]));
+abstract class Composed<T, P extends StepResult> implements WorkflowResult<T> {
+  readonly #make: Parts<P>;
+  #made: readonly P[] | undefined;
+
+  constructor(make: Parts<P>) {
+    this.#make = make;
+  }
+
+  protected get parts(): readonly P[] {
+    this.#made ??= this.#make();
+    return this.#made;
+  }
+
+  get tasks(): readonly AsyncResult[] {
+    return this.parts.flatMap((part) => (part instanceof Composed ? part.tasks : [part as AsyncResult]));
   }
 
   protected abstract wait(options: GetOptions): Promise<T>;
@@ -76,14 +89,10 @@ abstract class Composed<T> implements WorkflowResult<T> {
 }
 
 /** The result of a chain: that of its last step, or the error of the first that failed. */
-export class ChainResult<T = unknown> extends Composed<T> {
+export class ChainResult<T = unknown> extends Composed<T, StepResult> {
   /** The results of the steps, in their order. */
-  readonly steps: readonly StepResult[];
-
-  /** @internal */
-  constructor(steps: readonly StepResult[]) {
-    super(steps);
-    this.steps = steps;
+  get steps(): readonly StepResult[] {
+    return this.parts;
   }
 
   /** The last step decides; what was before is waited for in turn, as its failure is the end of the chain. */
@@ -97,15 +106,18 @@ export class ChainResult<T = unknown> extends Composed<T> {
 }
 
 /** The results of a group's members. */
-export class GroupResult<T = unknown> extends Composed<T> {
+export class GroupResult<T = unknown> extends Composed<T, StepResult> {
   readonly groupUuid: string;
-  readonly members: readonly StepResult[];
 
   /** @internal */
-  constructor(groupUuid: string, members: readonly StepResult[]) {
+  constructor(groupUuid: string, members: Parts<StepResult>) {
     super(members);
     this.groupUuid = groupUuid;
-    this.members = members;
+  }
+
+  /** The results of the members, in their order. */
+  get members(): readonly StepResult[] {
+    return this.parts;
   }
 
   /** Waits until each member has succeeded or failed, and answers what became of each, in their order. */
@@ -125,13 +137,13 @@ export class GroupResult<T = unknown> extends Composed<T> {
 }
 
 /** The result of a chord: that of its callback, or the error of the first member that failed. */
-export class ChordResult<T = unknown> extends Composed<T> {
+export class ChordResult<T = unknown> extends Composed<T, StepResult> {
   readonly group: GroupResult;
   readonly callback: StepResult;
 
   /** @internal */
   constructor(group: GroupResult, callback: StepResult) {
-    super([group, callback]);
+    super(() => [group, callback]);
     this.group = group;
     this.callback = callback;
   }
@@ -151,8 +163,9 @@ export class ChordResult<T = unknown> extends Composed<T> {
 
   /** Throws the error of the first member that is known to have failed. */
   async #throwFailed(): Promise<void> {
-    const states = await Promise.all(this.group.tasks.map((task) => task.state().catch(() => undefined)));
-    const failed = this.group.tasks[states.findIndex((state) => state?.state === 'FAILURE')];
+    const { tasks } = this.group;
+    const states = await Promise.all(tasks.map((task) => task.state().catch(() => undefined)));
+    const failed = tasks[states.findIndex((state) => state?.state === 'FAILURE')];
     if (failed !== undefined) await failed.get({ timeoutMs: 0 });
   }
 

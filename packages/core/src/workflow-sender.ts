@@ -7,18 +7,18 @@ import { errorText, GroupSendError, MachineryError, NotSupportedError } from './
 import { FollowUps } from './follow-ups.ts';
 import { failed, type Outcome } from './outcome.ts';
 import { Persistence } from './persistence.ts';
-import type { Plan } from './plan.ts';
+import type { GroupPlan } from './plan.ts';
 import { type Sendable, sendAborted } from './sender.ts';
-import type { Signature } from './signature.ts';
 import { newGroupMeta } from './task-state.ts';
 
 export interface WorkflowOptions {
-  /** How many messages may be on their way to the broker at once. Default: no limit; they go in batches anyway. */
+  /** How many messages may be on their way to the broker at once. Default: as many as a batch holds. */
   readonly sendConcurrency?: number;
   /** Do not send any more when this has fired. What is published stays published; the other members of a group fail. */
   readonly signal?: AbortSignal;
 }
 
+const batchSize = 1_000;
 /** How long a send that has failed may take to tell the rest of its group, in milliseconds. */
 const tellingMs = 5_000;
 
@@ -28,18 +28,18 @@ const tellingMs = 5_000;
  */
 export async function sendWorkflow(
   engine: Engine,
-  plan: Plan,
   entries: readonly Sendable[],
+  groups: Groups,
   options: WorkflowOptions,
 ): Promise<void> {
-  checkSupport(engine, plan);
+  checkSupport(engine, groups);
   const messages = entries.map((entry) => accepted(engine.sender.encode(entry)));
-  await storeGroups(engine, plan, entries, messages);
-  const outcomes = await publishAll(engine, entries, messages, options);
+  await storeGroups(engine, groups, entries, messages);
+  const outcomes = await publishAll(engine, messages, options);
   const unsent = await unsentTasks(engine, entries, outcomes);
   if (unsent.length === 0) return;
   const [first] = unsent as [Unsent];
-  if (plan.groups.length === 0) throw first.error;
+  if (groups.groups.length === 0) throw first.error;
   const sent = entries.filter((entry) => unsent.every(({ task }) => task !== entry));
   await markUnsent(engine, unsent, sent.length > 0);
   throw new GroupSendError(
@@ -48,12 +48,17 @@ export async function sendWorkflow(
   );
 }
 
+interface Groups {
+  readonly groups: readonly GroupPlan[];
+  readonly hasChords: boolean;
+}
+
 interface Unsent {
   readonly task: Sendable;
   readonly error: Error;
 }
 
-function checkSupport({ backend }: Engine, { groups, hasChords }: Plan): void {
+function checkSupport({ backend }: Engine, { groups, hasChords }: Groups): void {
   const { storesResults, readConsumes, maxGroupSize = Number.POSITIVE_INFINITY } = backend.capabilities;
   if (hasChords && (!storesResults || readConsumes === true)) throw new NotSupportedError(backend.name, 'chords');
   for (const { members } of groups) {
@@ -69,7 +74,7 @@ function accepted(message: Message | MachineryError): Message {
 
 async function storeGroups(
   { backend, sender }: Engine,
-  { groups }: Plan,
+  { groups }: Groups,
   entries: readonly Sendable[],
   messages: readonly Message[],
 ): Promise<void> {
@@ -87,29 +92,37 @@ async function storeGroups(
         ),
       ),
     );
-  // The entries last: theirs is the time of sending that their messages say.
-  const tasks = new Map(groups.flatMap(({ members }) => members.map((member) => [member.uuid, member] as const)));
-  for (const entry of entries) tasks.set(entry.uuid, entry);
-  const pending = await Promise.all([...tasks.values()].map((task) => sender.storePending(task, dueAtMs)));
-  for (const outcome of pending) if (outcome.status !== 'stored') throw outcome.error;
+  const begun = new Set(entries.map(({ uuid }) => uuid));
+  const later = groups.flatMap(({ members }) => members.filter(({ uuid }) => !begun.has(uuid)));
+  for (const some of slices([...entries, ...later])) {
+    const pending = await Promise.all(some.map((task) => sender.storePending(task, dueAtMs)));
+    for (const outcome of pending) if (outcome.status !== 'stored') throw outcome.error;
+  }
 }
 
 async function publishAll(
   { sender }: Engine,
-  entries: readonly Sendable[],
   messages: readonly Message[],
-  { sendConcurrency = entries.length, signal }: WorkflowOptions,
+  { sendConcurrency, signal }: WorkflowOptions,
 ): Promise<Outcome[]> {
+  const publish = (message: Message): Outcome | Promise<Outcome> =>
+    signal?.aborted ? failed(sendAborted(message.signature, signal), false) : sender.publish(message);
   const outcomes: Outcome[] = [];
+  if (sendConcurrency === undefined) {
+    for (const some of slices(messages)) outcomes.push(...(await Promise.all(some.map(publish))));
+    return outcomes;
+  }
   let next = 0;
   const lane = async () => {
-    for (let i = next++; i < messages.length; i = next++)
-      outcomes[i] = signal?.aborted
-        ? failed(sendAborted(entries[i] as Signature, signal), false)
-        : await sender.publish(messages[i] as Message);
+    for (let i = next++; i < messages.length; i = next++) outcomes[i] = await publish(messages[i] as Message);
   };
-  await Promise.all(Array.from({ length: Math.min(sendConcurrency, messages.length) }, lane));
+  await Promise.all(Array.from({ length: sendConcurrency }, lane));
   return outcomes;
+}
+
+/** One batch after another: as many go at once as a batch holds anyway, and a large group needs less memory so. */
+function* slices<T>(items: readonly T[]): Generator<readonly T[]> {
+  for (let i = 0; i < items.length; i += batchSize) yield items.slice(i, i + batchSize);
 }
 
 /** What the broker does not have. Of a message that may be out, a state beyond PENDING tells that it is. */

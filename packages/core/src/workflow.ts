@@ -125,7 +125,7 @@ export function chain(...steps: readonly Step[]): Chain {
 export function group<const M extends readonly GroupMember[]>(
   members: M,
 ): Group<AcceptedByAll<M>, GivenByAll<M>, ValuesOf<M>> {
-  return { kind: 'group', members: checked('group', members, ['group']) as readonly GroupMember[] };
+  return { kind: 'group', members: checkedMembers('group', members) };
 }
 
 /**
@@ -146,8 +146,10 @@ export function chord<A, G, const C extends ChordCallback>(
 ): Chord<A, GivesOf<C>, ValueOf<C>>;
 export function chord(members: readonly GroupMember[] | Group, callback: ChordCallback): Chord {
   const list = isWorkflow(members) ? members.members : members;
-  checked('chord', [callback], ['group', 'chord']);
-  return { kind: 'chord', members: checked('chord', list, ['group']) as readonly GroupMember[], callback };
+  checkStep('chord: expected the callback', callback);
+  if (isWorkflow(callback) && (callback as Workflow).kind !== 'chain')
+    throw invalid(`chord: the callback is a ${callback.kind}: it must be a task, or a chain that begins with one`);
+  return { kind: 'chord', members: checkedMembers('chord', list), callback };
 }
 
 /** Whether the value is a chain, a group or a chord; one made by another copy of this package, too. */
@@ -156,17 +158,25 @@ export function isWorkflow(value: unknown): value is Workflow {
   return kind === 'chain' || kind === 'group' || kind === 'chord';
 }
 
-function checked(owner: string, steps: readonly Step[], refused: readonly string[] = []): readonly Step[] {
+function checkedMembers(owner: string, members: readonly GroupMember[]): readonly GroupMember[] {
+  const list = checked(owner, members);
+  const place = list.findIndex((member) => isWorkflow(member) && member.kind === 'group');
+  if (place >= 0) throw invalid(`${owner}: number ${place + 1} is a group, which cannot be a member`);
+  return list as readonly GroupMember[];
+}
+
+function checked(owner: string, steps: readonly Step[]): readonly Step[] {
   if (!Array.isArray(steps)) throw invalid(`${owner}: expected an array of signatures, got ${show(steps)}`);
   steps.forEach((step, i) => {
-    if (object(step) !== undefined) {
-      const hint = typeof step === 'function' ? ': call the task to get one, or use its `partial`' : '';
-      throw invalid(`${owner}: expected number ${i + 1} to be a signature, got ${show(step)}${hint}`);
-    }
-    if (isWorkflow(step) && refused.includes(step.kind))
-      throw invalid(`${owner}: number ${i + 1} is a ${step.kind}, which cannot stand there`);
+    checkStep(`${owner}: expected number ${i + 1}`, step);
   });
   return Object.freeze([...steps]);
+}
+
+function checkStep(expected: string, step: unknown): void {
+  if (object(step) === undefined) return;
+  const hint = typeof step === 'function' ? ': call the task to get one, or use its `partial`' : '';
+  throw invalid(`${expected} to be a signature, got ${show(step)}${hint}`);
 }
 
 function invalid(text: string): MachineryError {
