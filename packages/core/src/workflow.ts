@@ -3,6 +3,7 @@
 
 import { MachineryError } from './errors.ts';
 import { object, show } from './options.ts';
+import type { Signature } from './signature.ts';
 import type { Gives, PlainSignature, Result, ReturnsSpec, Slot, TaskSignature } from './task.ts';
 
 /** What all compositions have for the compiler: the values they take, those they hand on, and what `get` gives. */
@@ -60,8 +61,7 @@ type ValueOf<S> = S extends Typed<never, unknown, infer V> & { readonly kind: st
     : unknown;
 
 /** Takes the values `G`, whatever else it is: a signature or a workflow. */
-interface Taking<G> {
-  readonly name?: string;
+interface Taking<G> extends Partial<Signature> {
   readonly kind?: string;
   readonly accepts?: (appended: G) => void;
 }
@@ -136,14 +136,14 @@ export function group<const M extends readonly GroupMember[]>(
  *
  * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE for a member or a callback that is none.
  */
-export function chord<const M extends readonly GroupMember[], const C extends ChordCallback>(
-  members: M,
-  callback: C & Taking<GivenByAll<M>>,
-): Chord<AcceptedByAll<M>, GivesOf<C>, ValueOf<C>>;
 export function chord<A, G, const C extends ChordCallback>(
   group: Group<A, G>,
   callback: C & Taking<G>,
 ): Chord<A, GivesOf<C>, ValueOf<C>>;
+export function chord<const M extends readonly GroupMember[], const C extends ChordCallback>(
+  members: M,
+  callback: C & Taking<GivenByAll<M>>,
+): Chord<AcceptedByAll<M>, GivesOf<C>, ValueOf<C>>;
 export function chord(members: readonly GroupMember[] | Group, callback: ChordCallback): Chord {
   const list = isWorkflow(members) ? members.members : members;
   checkStep('chord: expected the callback', callback);
