@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { defineTask, int64, Server, silentLogger } from '@machinery/core';
+import { chord, defineTask, int64, rest, Server, silentLogger } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 
 const { values } = parseArgs({
@@ -19,18 +19,21 @@ const tasks = Number(values.tasks);
 const rounds = Number(values.rounds);
 const add = defineTask('add', { args: [int64, int64], returns: int64 });
 const noop = defineTask('noop');
+const total = defineTask('total', { args: rest(int64), returns: int64 });
 
 function newServer(): Server {
   const server = new Server({ broker: new MemoryBroker(), backend: new MemoryBackend(), logger: silentLogger });
   server.handle(noop, () => {});
   server.handle(add, (_task, a, b) => a + b);
+  server.handle(total, (_task, ...terms) => terms.reduce((a, b) => a + b, 0));
   return server;
 }
 
-async function timed(work: () => Promise<unknown>): Promise<number> {
+/** Tasks a second. */
+async function timed(work: () => Promise<unknown>, count = tasks): Promise<number> {
   const start = performance.now();
   await work();
-  return Math.round((tasks / (performance.now() - start)) * 1_000);
+  return Math.round((count / (performance.now() - start)) * 1_000);
 }
 
 /** Sends all, 100 in flight. */
@@ -70,6 +73,13 @@ async function endToEnd(server: Server): Promise<void> {
   await worker.quit();
 }
 
+/** Sends a chord of `size` members and awaits its callback. */
+async function runChord(server: Server, size: number): Promise<void> {
+  const members = Array.from({ length: size }, (_, i) => add(i, 1));
+  const result = await server.send(chord(members, total.partial()));
+  if ((await result.get()) !== (size * (size + 1)) / 2) throw new Error(`Wrong result of a chord of ${size}`);
+}
+
 const cells = new Map<string, number[]>();
 const record = (cell: string, rate: number) => cells.set(cell, [...(cells.get(cell) ?? []), rate]);
 
@@ -85,14 +95,29 @@ for (let round = 0; round < rounds; round++) {
   const server = newServer();
   record('end to end with results awaited, 100 in flight', await timed(() => endToEnd(server)));
   await server.close();
+
+  // As many tasks for each size, in turns.
+  const chords = newServer();
+  await chords.newWorker('bench', { concurrency: 100 }).start();
+  for (const size of [10, 100, 1_000, 10_000]) {
+    const repeats = Math.max(1, 20_000 / size);
+    const repeat = async () => {
+      for (let i = 0; i < repeats; i++) await runChord(chords, size);
+    };
+    record(`chord of ${size}`, await timed(repeat, repeats * size));
+  }
+  await chords.close();
 }
 
 const cpu = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}`;
 console.log(`In-memory engine, ${tasks} tasks, ${rounds} rounds, Node ${process.version}, ${cpu}`);
-for (const [cell, rates] of cells) {
-  const sorted = [...rates].sort((a, b) => a - b);
-  console.log(`${cell}: ${sorted[sorted.length >> 1]} tasks/s (${sorted[0]} to ${sorted.at(-1)})`);
+const sorted = (cell: string) => [...(cells.get(cell) ?? [])].sort((a, b) => a - b);
+const median = (cell: string) => sorted(cell)[sorted(cell).length >> 1] ?? Number.NaN;
+for (const cell of cells.keys()) {
+  console.log(`${cell}: ${median(cell)} tasks/s (${sorted(cell)[0]} to ${sorted(cell).at(-1)})`);
 }
+const growth = (10 * median('chord of 1000')) / median('chord of 10000');
+console.log(`a chord of 10,000 takes ${growth.toFixed(1)} times as long as one of 1,000`);
 if (values.save) {
   const folder = fileURLToPath(new URL('../results/', import.meta.url));
   mkdirSync(folder, { recursive: true });

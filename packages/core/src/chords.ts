@@ -11,7 +11,7 @@ import type { Ending } from './follow-ups.ts';
 import type { Persistence } from './persistence.ts';
 import { derivedUuid, type Named } from './sender.ts';
 import type { Signature } from './signature.ts';
-import { type GroupMeta, isFinal, type TaskState } from './task-state.ts';
+import { type GroupMeta, isFinal, type TaskResult, type TaskState } from './task-state.ts';
 
 export interface ChordPorts {
   readonly send: (callback: Signature, sentAt: string | undefined) => Promise<void>;
@@ -38,6 +38,8 @@ type Look = { readonly kind: 'unfinished' | 'complete' } | { readonly kind: 'fai
 
 /** How many finished members are remembered, over all groups: those of the oldest groups are forgotten first. */
 const maxRemembered = 50_000;
+/** The most states that are read at once. */
+const readSize = 1_000;
 /** A group's meta is renewed when this share of its time has passed. */
 const renewAfter = 0.1;
 
@@ -102,7 +104,7 @@ export class Chords {
     const since = group.meta?.createdAt ?? sentAt;
     if (typeof decided === 'string') await this.#ports.fail(named, decided, since);
     else {
-      const args = callback.immutable === true ? [] : decided.flatMap(({ results = [] }) => results);
+      const args = callback.immutable === true ? [] : decided;
       await this.#ports.send({ ...named, args: [...(callback.args ?? []), ...args] }, since);
     }
     if (claim === 'claimed') await this.#call(() => backend.finishChord(group.uuid));
@@ -119,34 +121,40 @@ export class Chords {
     );
   }
 
-  /** The states of all members in their order, or why there are none. */
-  async #results(group: Group): Promise<readonly TaskState[] | string> {
-    const { results } = this.#engine;
+  /** The results of all members in their order, or why there are none. */
+  async #results(group: Group): Promise<readonly TaskResult[] | string> {
     const meta = group.meta ?? (await this.#readMeta(group));
     if (meta === undefined) return goneText(group);
-    const read = await this.#persistence.read(meta.taskUuids);
-    const states: TaskState[] = [];
-    for (const [i, uuid] of meta.taskUuids.entries()) {
-      let state = read[i];
-      // Remembered as finished, and it is not: sent again since. The claim is ours, so we wait for it.
-      if (state !== undefined && !isFinal(state.state))
-        state = await results.wait(uuid, true, { signal: this.#persistence.signal }).catch((error) => {
-          this.#persistence.signal.throwIfAborted();
-          if (!MachineryError.is(error, 'ERR_MACHINERY_RESULT_EXPIRED')) throw error;
-          return undefined;
-        });
-      if (state === undefined) return goneText(group, uuid);
-      if (state.state === 'FAILURE') return failedText(state);
-      states.push(state);
+    const all: TaskResult[] = [];
+    for (let from = 0; from < meta.taskUuids.length; from += readSize) {
+      const uuids = meta.taskUuids.slice(from, from + readSize);
+      for (const [i, state] of (await this.#persistence.read(uuids)).entries()) {
+        const ended = state !== undefined && !isFinal(state.state) ? await this.#ended(state) : state;
+        if (ended === undefined) return goneText(group, uuids[i]);
+        if (ended.state === 'FAILURE') return failedText(ended);
+        all.push(...(ended.results ?? []));
+      }
     }
-    return states;
+    return all;
+  }
+
+  /** The final state of a member. One that was remembered as finished and is not was sent again since: the claim is ours, so we wait. */
+  async #ended({ taskUuid }: TaskState): Promise<TaskState | undefined> {
+    const { signal } = this.#persistence;
+    try {
+      return await this.#engine.results.wait(taskUuid, true, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!MachineryError.is(error, 'ERR_MACHINERY_RESULT_EXPIRED')) throw error;
+      return undefined;
+    }
   }
 
   async #look(group: Group): Promise<Look> {
     const meta = group.meta ?? (await this.#readMeta(group));
     if (meta === undefined) return { kind: 'failed', error: goneText(group) };
     for (let size = 1; ; size *= 2) {
-      const uuids = unfinished(group, meta, Math.min(size, 1_000));
+      const uuids = unfinished(group, meta, Math.min(size, readSize));
       if (uuids.length === 0) return { kind: 'complete' };
       const states = await this.#persistence.read(uuids);
       let running = false;

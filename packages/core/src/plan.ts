@@ -53,94 +53,104 @@ export interface Plan {
  * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT.
  */
 export function planOf(workflow: Workflow): Plan {
-  const planner = new Planner();
-  const root = planner.plan(workflow);
+  const { planned: root, entries } = new Planner().plan(workflow);
   const groups = groupsOf(root).map(({ groupUuid, members }) => ({ groupUuid, members: members.map(endOf) }));
-  return { root, entries: planner.begin(root), groups, hasChords: hasChord(root) };
+  return { root, entries, groups, hasChords: hasChord(root) };
 }
 
-/** What is done to the last task of a step, to tie it to what comes after. Undefined: nothing comes after. */
+/** A step, and the tasks that it begins with. */
+interface Begun<P extends Planned = Planned> {
+  readonly planned: P;
+  readonly entries: Signature[];
+}
+
+/** What is done to the last task of a step, to tie it to what comes after; it may change the copy that it gets. Undefined: nothing comes after. */
 type Tie = ((end: Signature) => Signature) | undefined;
 
+/** Plans from the end: what comes after a step is in the messages of the step. */
 class Planner {
-  /** By UUID; not in the plan, which outlives the sending. */
-  readonly #signatures = new Map<string, Signature>();
+  readonly #givenUuids = new Set<string>();
 
-  plan(step: Step): Planned {
-    if (!isWorkflow(step)) return this.#planTask(step);
-    if (step.kind === 'chain') return { kind: 'chain', steps: nonEmpty(step).map((one) => this.plan(one)) };
-    if (step.kind === 'group') return this.#planGroup(step);
-    return { kind: 'chord', group: this.#planGroup(step), callback: this.#planCallback(step.callback) };
+  /** @param prefix of the UUID of the task that the step begins with. */
+  plan(step: Step, tie?: Tie, prefix = 'task'): Begun {
+    if (!isWorkflow(step)) return this.#planTask(step, tie, prefix);
+    if (step.kind === 'chain') return this.#planChain(step, tie, prefix);
+    if (step.kind === 'chord') return this.#planChord(step, tie);
+    if (tie === undefined) return this.#planMembers(step);
+    throw invalid('Nothing can follow a group: make it a chord, whose callback gets the results of its members');
   }
 
-  #planTask(signature: Signature, prefix = 'task'): PlannedTask {
+  #planTask(signature: Signature, tie: Tie, prefix: string): Begun {
     checkIsSignature(signature);
-    const { name } = signature;
-    if (signature.groupUuid || signature.chordCallback !== undefined)
+    const { name, groupUuid, chordCallback } = signature;
+    if (groupUuid || chordCallback !== undefined)
       throw invalid(`Task ${name} has a group or a chord of its own: the workflow gives it one`);
-    const uuid = signature.uuid || `${prefix}_${randomUUID()}`;
-    if (this.#signatures.has(uuid))
+    const copy = { ...checkSignature(signature), uuid: this.#uuidOf(signature, prefix) };
+    const { definition } = signature as Partial<TaskSignature>;
+    return {
+      planned: { kind: 'task', uuid: copy.uuid, name, definition },
+      entries: [tie === undefined ? copy : tie(copy)],
+    };
+  }
+
+  #uuidOf({ name, uuid }: Signature, prefix: string): string {
+    if (!uuid) return `${prefix}_${randomUUID()}`;
+    if (this.#givenUuids.has(uuid))
       throw invalid(`Task ${name} has the UUID ${uuid}, and so has another task of the workflow`);
-    this.#signatures.set(uuid, checkSignature(signature));
-    return { kind: 'task', uuid, name, definition: (signature as Partial<TaskSignature>).definition };
+    this.#givenUuids.add(uuid);
+    return uuid;
   }
 
-  #planGroup({ members }: Group | Chord): PlannedGroup {
-    return { kind: 'group', groupUuid: `group_${randomUUID()}`, members: members.map((member) => this.plan(member)) };
-  }
-
-  /** Go: the callback's UUID is `chord_…`. */
-  #planCallback(callback: Step): Planned {
-    if (!isWorkflow(callback)) return this.#planTask(callback, 'chord');
-    if (callback.kind !== 'chain') throw invalid('A chord calls back one task, or a chain that begins with one');
-    const [first, ...rest] = nonEmpty(callback);
-    return { kind: 'chain', steps: [this.#planCallback(first), ...rest.map((step) => this.plan(step))] };
-  }
-
-  /** The tasks that a step begins with. */
-  begin(step: Planned, tie?: Tie): Signature[] {
-    switch (step.kind) {
-      case 'task': {
-        const signature = { ...(this.#signatures.get(step.uuid) as Signature), uuid: step.uuid };
-        return [tie === undefined ? signature : tie(signature)];
-      }
-      case 'chain':
-        return this.#beginChain(step, tie);
-      case 'group':
-        if (tie === undefined) return this.#beginMembers(step);
-        throw invalid('Nothing can follow a group: make it a chord, whose callback gets the results of its members');
-      case 'chord':
-        return this.#beginChord(step, tie);
-    }
-  }
-
-  #beginChain({ steps }: PlannedChain, tie: Tie): Signature[] {
+  #planChain(chain: Chain, tie: Tie, prefix: string): Begun {
+    const steps: Planned[] = [];
     let entries: Signature[] = [];
-    let tieStep = tie;
-    for (const step of steps.toReversed()) {
-      entries = this.begin(step, tieStep);
-      if (step !== steps[0]) for (const entry of entries) refuseDelay(entry);
-      tieStep = followedBy(entries);
+    let after = tie;
+    for (const [i, step] of [...nonEmpty(chain).entries()].reverse()) {
+      const begun = this.plan(step, after, i === 0 ? prefix : 'task');
+      steps.push(begun.planned);
+      entries = begun.entries;
+      if (i > 0) for (const entry of entries) refuseDelay(entry);
+      after = followedBy(entries);
     }
-    return entries;
+    return { planned: { kind: 'chain', steps: steps.reverse() }, entries };
   }
 
-  #beginChord({ group, callback }: PlannedChord, tie: Tie): Signature[] {
-    const [first] = this.begin(callback, tie) as [Signature];
+  #planChord(chord: Chord, tie: Tie): Begun {
+    if (beginsWithGroup(chord.callback)) throw invalid('A chord calls back one task, or a chain that begins with one');
+    // Go: the callback's UUID is `chord_…`.
+    const { planned: callback, entries } = this.plan(chord.callback, tie, 'chord');
+    const [first] = entries as [Signature];
     refuseDelay(first);
-    // An empty group has succeeded and has no results.
-    if (group.members.length === 0) return [ignoringResult(first)];
-    return this.#beginMembers(group, withoutResults(first));
+    const group = this.#planMembers(chord, withoutResults(first));
+    return {
+      planned: { kind: 'chord', group: group.planned, callback },
+      // An empty group has succeeded and has no results.
+      entries: chord.members.length === 0 ? [ignoringResult(first)] : group.entries,
+    };
   }
 
-  #beginMembers({ groupUuid, members }: PlannedGroup, chordCallback?: Signature): Signature[] {
+  #planMembers({ members }: Group | Chord, chordCallback?: Signature): Begun<PlannedGroup> {
+    const groupUuid = `group_${randomUUID()}`;
     const membership = {
       groupUuid,
       groupTaskCount: members.length,
       ...(chordCallback !== undefined && { chordCallback }),
     };
-    return members.flatMap((member) => this.begin(member, (end) => Object.assign(end, membership)));
+    const tie = (end: Signature) => Object.assign(end, membership);
+    const planned: Planned[] = [];
+    const entries: Signature[] = [];
+    for (const member of members) {
+      const begun = this.plan(member, tie);
+      planned.push(begun.planned);
+      for (const entry of begun.entries) entries.push(entry);
+    }
+    return { planned: { kind: 'group', groupUuid, members: planned }, entries };
   }
+}
+
+function beginsWithGroup(step: Step): boolean {
+  if (!isWorkflow(step)) return false;
+  return step.kind !== 'chain' || beginsWithGroup(nonEmpty(step)[0]);
 }
 
 function nonEmpty({ steps }: Chain): readonly [Step, ...Step[]] {

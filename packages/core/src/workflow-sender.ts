@@ -36,11 +36,13 @@ export async function sendWorkflow(
   const messages = entries.map((entry) => accepted(engine.sender.encode(entry)));
   await storeGroups(engine, groups, entries, messages);
   const outcomes = await publishAll(engine, messages, options);
+  if (outcomes.every(({ status }) => status === 'stored')) return;
   const unsent = await unsentTasks(engine, entries, outcomes);
   if (unsent.length === 0) return;
   const [first] = unsent as [Unsent];
   if (groups.groups.length === 0) throw first.error;
-  const sent = entries.filter((entry) => unsent.every(({ task }) => task !== entry));
+  const notSent = new Set(unsent.map(({ task }) => task));
+  const sent = entries.filter((entry) => !notSent.has(entry));
   await markUnsent(engine, unsent, sent.length > 0);
   throw new GroupSendError(
     sent.map(identity),

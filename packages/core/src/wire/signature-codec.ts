@@ -30,7 +30,9 @@ const maxPriority = 255;
 
 /** The message of a signature, without the fields at their zero values. */
 export function encodeSignature(signature: Signature): string {
-  return encodeCompact(signature, 0);
+  const text = encodeCompact(signature, 0);
+  text.charCodeAt(0);
+  return text;
 }
 
 function encodeCompact(signature: Signature, depth: number): string {
