@@ -1,0 +1,37 @@
+// What each of our own brokers must declare, so that nothing can be declared away: the suite holds every broker whose
+// name is here to its line. A change of a line is a change of what users may rely on.
+
+import type { BrokerCapabilities } from '@machinery/core';
+
+/** The capabilities of our brokers, by `broker.name`. */
+export const declaredBrokers: Readonly<Record<string, BrokerCapabilities>> = {
+  '@machinery/core/memory MemoryBroker': { deliveryCount: true, listPending: true, listDelayed: true },
+  '@machinery/core/memory EagerBroker': { eager: true },
+
+  // Decided, but open until the package is there: the line may still learn from the transport.
+
+  '@machinery/broker-redis': { deliveryCount: true, listPending: true, listDelayed: true },
+  // Classic queues do not count deliveries, so that nothing may be promised. Open: the longest delay; a ladder of 16
+  // levels with base 4 covers 2^32 ms, and a millisecond is added to what is published.
+  '@machinery/broker-amqp': { priority: true, pushes: true, maxDelayMs: 2 ** 32 - 2 },
+  // Ten messages a request, a mebibyte a message (and a request) since August 2025, counted by ApproximateReceiveCount.
+  // Open: the longest delay. 15 minutes are the server's, what is longer hops through a queue of its own; 12 hours are 48 hops.
+  '@machinery/broker-sqs': {
+    deliveryCount: true,
+    maxDelayMs: 12 * 3_600_000,
+    maxMessageBytes: 1_048_576,
+    maxPublishBatch: 10,
+  },
+  // The transport has no delays. Delivery attempts are counted only with a dead-letter policy. Open: whether the ten
+  // megabytes are the data's alone, as attributes and framing count for the request.
+  '@machinery/broker-pubsub': { pushes: true, maxDelayMs: 0, maxMessageBytes: 10_000_000 },
+};
+
+/** The limits that a broker's options may tighten: MemoryBroker's own, SQS without a queue for hops, a RabbitMQ with `max_message_size`. */
+export const limitsByOption: Readonly<
+  Record<string, readonly ('maxDelayMs' | 'maxMessageBytes' | 'maxPublishBatch')[]>
+> = {
+  '@machinery/core/memory MemoryBroker': ['maxDelayMs', 'maxMessageBytes'],
+  '@machinery/broker-amqp': ['maxMessageBytes'],
+  '@machinery/broker-sqs': ['maxDelayMs'],
+};

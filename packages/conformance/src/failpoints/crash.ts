@@ -1,0 +1,176 @@
+// One crash: sends a scenario's workflow, lets a worker die at a failpoint and another one carry on, and asserts that
+// every task has ended as it must and ran as often as `allowed.ts` says.
+// Invariant: runs are counted when no message of the workflow is left, so that none can be added any more.
+
+import assert, { AssertionError } from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { errorText, Server, silentLogger, type TaskState } from '@machinery/core';
+import { within } from '../runner.ts';
+import { type AdaptersModule, loadAdapters } from './adapters.ts';
+import { allowedAt, type Extra, wrongRuns } from './allowed.ts';
+import { Child } from './child-process.ts';
+import { describeFailpoint, type Failpoint } from './failpoint.ts';
+import { laterThan, type Plan, type Scenario, sendScenario } from './scenarios.ts';
+
+export interface CrashOptions {
+  /** The file URL of an AdaptersModule. */
+  readonly adapters: string;
+  /** The longest that what a dead worker had in hand takes to come again, in milliseconds. */
+  readonly redeliveryMs: number;
+  /** The longest that each step may take besides, in milliseconds. */
+  readonly patienceMs: number;
+}
+
+/** Rejects with an AssertionError that ends in what both workers did. */
+export async function crash(scenario: Scenario, failpoint: Failpoint, options: CrashOptions): Promise<void> {
+  const module = await loadAdapters(options.adapters);
+  const run = new Crash(scenario, failpoint, options, module);
+  try {
+    await run.carryOut();
+  } catch (error) {
+    throw new AssertionError({ message: `${errorText(error)}\n${run.trace()}` });
+  } finally {
+    await run.cleanUp();
+  }
+}
+
+class Crash {
+  readonly #scenario: Scenario;
+  readonly #failpoint: Failpoint;
+  readonly #options: CrashOptions;
+  readonly #module: AdaptersModule;
+  readonly #queue = `failpoints-${randomUUID()}`;
+  readonly #children: Child[] = [];
+  #server: Server | undefined;
+  #onEntry: () => void = () => {};
+
+  constructor(scenario: Scenario, failpoint: Failpoint, options: CrashOptions, module: AdaptersModule) {
+    this.#scenario = scenario;
+    this.#failpoint = failpoint;
+    this.#options = options;
+    this.#module = module;
+  }
+
+  async carryOut(): Promise<void> {
+    const { patienceMs } = this.#options;
+    const server = await this.#newServer();
+    const uuids = await within(patienceMs, 'the workflow to be sent', sendScenario(server, this.#scenario));
+
+    const dying = this.#start(this.#failpoint);
+    const reached = `the worker to die ${describeFailpoint(this.#failpoint)}`;
+    assert.equal((await within(patienceMs, reached, dying.ended)).signal, 'SIGKILL', `Expected ${reached}`);
+
+    const next = this.#start();
+    const tooSoon = next.ended.then(() => assert.fail('Expected the next worker to live on'));
+    await Promise.race([this.#recovered(server, uuids), tooSoon]);
+    this.#checkRuns(server.backend.capabilities.readConsumes === true);
+    next.stop();
+    const { code, signal } = await within(patienceMs, 'the worker to stop', next.ended);
+    assert.deepEqual({ code, signal }, { code: 0, signal: null }, 'Expected the worker to stop cleanly');
+    const left = await server.broker.pendingMessages?.(this.#queue, 1);
+    assert.deepEqual(left ?? [], [], 'Expected no message to come back when the worker has stopped');
+  }
+
+  /** Resolves when all tasks have ended as they must and no message is left. */
+  async #recovered(server: Server, uuids: ReadonlyMap<string, string>): Promise<void> {
+    const recoveryMs = this.#options.patienceMs + this.#options.redeliveryMs;
+    const ending = Object.entries(this.#scenario.tasks).filter(([, { ends }]) => ends !== undefined);
+    await Promise.all(
+      ending.map(async ([name, plan]) => {
+        const result = server.result(uuids.get(name) as string);
+        const ended = result.get().catch(() => {}); // a failure may be what is expected
+        await within(recoveryMs, `task ${name} to end`, ended);
+        checkEnd(name, plan, await result.state());
+      }),
+    );
+    await within(recoveryMs, 'all messages to be gone', this.#allSettled());
+    if (server.backend.capabilities.readConsumes === true) return;
+    for (const [name, plan] of ending) {
+      checkEnd(name, plan, await server.result(uuids.get(name) as string).state()); // it may have run again
+    }
+  }
+
+  async cleanUp(): Promise<void> {
+    await Promise.all(this.#children.map((child) => child.kill()));
+    await this.#server?.close();
+  }
+
+  trace(): string {
+    return this.#children
+      .map((child, i) => child.trace(i === 0 ? 'The worker that died' : 'The next worker'))
+      .join('\n');
+  }
+
+  async #newServer(): Promise<Server> {
+    await this.#module.prepareQueue?.(this.#queue);
+    const broker = await this.#module.createBroker(this.#queue);
+    const backend = await this.#module.createBackend(this.#queue);
+    this.#server = new Server({ broker, backend, defaultQueue: this.#queue, logger: silentLogger });
+    return this.#server;
+  }
+
+  #start(failpoint?: Failpoint): Child {
+    const config = {
+      adaptersModule: this.#options.adapters,
+      queue: this.#queue,
+      scenario: this.#scenario.name,
+      ...(failpoint !== undefined && { failpoint }),
+    };
+    const child = new Child(config, () => this.#onEntry());
+    this.#children.push(child);
+    return child;
+  }
+
+  /** Resolves when as many messages are settled as were published. A task publishes what follows before it is settled. */
+  #allSettled(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onEntry = () => {
+        const count = (wanted: string) => this.#entries().filter(({ event }) => event === wanted).length;
+        if (count('settle') >= this.#scenario.sent.length + count('publish')) resolve();
+      };
+      this.#onEntry();
+    });
+  }
+
+  #entries() {
+    return this.#children.flatMap(({ entries }) => entries);
+  }
+
+  #checkRuns(blind: boolean): void {
+    const { tasks, sent, chord } = this.#scenario;
+    const { task, attempt = 1, unacked } = this.#failpoint;
+    if (blind && unacked) return; // all of it runs again, and so does what it sends
+    const retried = task !== undefined && tasks[task]?.runs === 2 && attempt === 1;
+    const allowance = allowedAt(this.#failpoint, retried);
+    const inHand = task === undefined ? sent : [task];
+    const extras = new Map<string, Extra | undefined>();
+    for (const name of inHand) {
+      if (chord?.members.includes(name)) {
+        for (const it of [chord.callback, ...laterThan(this.#scenario, chord.callback)])
+          extras.set(it, allowance.chord);
+      }
+      for (const it of laterThan(this.#scenario, name)) extras.set(it, allowance.later);
+    }
+    for (const name of inHand) extras.set(name, blind ? allowance.blind : allowance.own);
+    for (const [name, { runs = 1 }] of Object.entries(tasks)) {
+      const count = this.#entries().filter((entry) => entry.event === 'run' && entry.task === name).length;
+      const extra = runs === 0 ? undefined : extras.get(name);
+      const wrong = wrongRuns(name, count, runs, extra, this.#failpoint);
+      if (wrong !== undefined) assert.fail(wrong);
+    }
+  }
+}
+
+function checkEnd(name: string, { ends }: Plan, state: TaskState | undefined): void {
+  if (ends === undefined) return; // it is never sent
+  if ('error' in ends) {
+    assert.equal(state?.state, 'FAILURE', `Expected task ${name} to be a FAILURE, got ${state?.state}`);
+    assert.match(state.error ?? '', ends.error, `Task ${name} failed in another way: ${state.error}`);
+    return;
+  }
+  const { result } = ends;
+  assert.equal(state?.state, 'SUCCESS', `Expected task ${name} to be a SUCCESS, got ${state?.state}: ${state?.error}`);
+  const value = String(state.results?.[0]?.value);
+  const fits = typeof result === 'string' ? value === result : result.test(value);
+  assert.ok(fits, `Expected the result of task ${name} to be ${result}, got ${value}`);
+}

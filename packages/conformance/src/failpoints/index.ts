@@ -1,0 +1,61 @@
+// Failpoints: a worker is killed at each point of each scenario, and nothing may be lost. For brokers and backends that
+// outlive a process; each adapter runs it with `testFailpoints`.
+
+import type { Runner } from '../runner.ts';
+import { type CrashOptions, crash } from './crash.ts';
+import { describeFailpoint } from './failpoint.ts';
+import { scenarios } from './scenarios.ts';
+
+export type { Adapters, AdaptersModule } from './adapters.ts';
+export { type Allowance, allowed, type Extra } from './allowed.ts';
+export type { Failpoint, FailpointName } from './failpoint.ts';
+
+export interface FailpointOptions {
+  /** Of the broker and the backend under test. */
+  readonly name: string;
+  /** The file URL of the module that makes them: an AdaptersModule, in JavaScript, as child processes load it. */
+  readonly adapters: string;
+  /** The longest that what a dead worker had in hand takes to come again, in milliseconds. Default: 0. */
+  readonly redeliveryMs?: number;
+  /** The longest that each step may take besides, in milliseconds. Default: 10,000. */
+  readonly patienceMs?: number;
+  /** How many crashes run at once. Default: 4. */
+  readonly concurrency?: number;
+}
+
+/** Kills a worker at every failpoint of every scenario, and asserts what the next one makes of it. */
+export function testFailpoints(runner: Runner, options: FailpointOptions): void {
+  const { name, adapters, redeliveryMs = 0, patienceMs = 10_000, concurrency = 4 } = options;
+  const crashOptions: CrashOptions = { adapters, redeliveryMs, patienceMs };
+  for (const scenario of scenarios) {
+    runner.describe(`${name}: ${scenario.name} survives a worker that is killed`, () => {
+      const crashes = scenario.failpoints.map((failpoint) => () => crash(scenario, failpoint, crashOptions));
+      const ahead = new Ahead(crashes, concurrency);
+      scenario.failpoints.forEach((failpoint, i) => {
+        runner.it(describeFailpoint(failpoint), () => ahead.result(i), 2 * redeliveryMs + 6 * patienceMs);
+      });
+    });
+  }
+}
+
+/** Cases run one after another, and mostly wait for processes: those that come next are started early. */
+class Ahead {
+  readonly #runs: readonly (() => Promise<void>)[];
+  readonly #count: number;
+  readonly #started: Promise<void>[] = [];
+
+  constructor(runs: readonly (() => Promise<void>)[], count: number) {
+    this.#runs = runs;
+    this.#count = count;
+  }
+
+  result(i: number): Promise<void> {
+    for (let next = i; next < Math.min(i + this.#count, this.#runs.length); next++) {
+      if (this.#started[next] !== undefined) continue;
+      const started = (this.#runs[next] as () => Promise<void>)();
+      started.catch(() => {}); // its own case tells
+      this.#started[next] = started;
+    }
+    return this.#started[i] as Promise<void>;
+  }
+}

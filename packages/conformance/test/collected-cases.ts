@@ -1,0 +1,42 @@
+// What the tests of the suite of workflows are made of: clients of an adapter in this process, and a runner that keeps the
+// cases it is given.
+
+import type { Runner } from '../src/index.ts';
+
+/** The same adapter, except that closing it leaves it as it is for the others, as with connections to a server. */
+export function clientOf<T extends { close(): Promise<void> }>(shared: T): T {
+  return new Proxy(shared, {
+    get(target, key) {
+      if (key === 'close') return async () => {};
+      const member: unknown = Reflect.get(target, key, target);
+      return typeof member === 'function' ? member.bind(target) : member;
+    },
+  });
+}
+
+export interface CollectedCase {
+  readonly name: string;
+  readonly run: () => Promise<void>;
+}
+
+/** The cases that a suite defines, with the names of what they are described by in front. */
+export function collectedCases(define: (runner: Runner) => void): readonly CollectedCase[] {
+  const cases: CollectedCase[] = [];
+  const path: string[] = [];
+  const noHooks = () => {
+    throw new Error('Expected the suite to need no hooks');
+  };
+  define({
+    describe(name, defineCases) {
+      path.push(name);
+      defineCases();
+      path.pop();
+    },
+    it(name, run) {
+      cases.push({ name: [...path, name].join(': '), run });
+    },
+    before: noHooks,
+    after: noHooks,
+  });
+  return cases;
+}
