@@ -12,5 +12,7 @@ export {
   type FailpointOptions,
   testFailpoints,
 } from './failpoints/index.ts';
+export * from './faults/index.ts';
 export { type LockUnderTest, testLock } from './lock/index.ts';
 export { type Runner, within } from './runner.ts';
+export { testWorkflows, type WorkflowsUnderTest } from './workflows/index.ts';

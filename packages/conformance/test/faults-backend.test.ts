@@ -20,7 +20,8 @@ function backends(): { memory: MemoryBackend; backend: FaultyBackend } {
   return { memory, backend: new FaultyBackend(memory) };
 }
 
-const isThere = async (memory: MemoryBackend, ...uuids: string[]) => (await memory.read(uuids)).map((state) => state !== undefined);
+const isThere = async (memory: MemoryBackend, ...uuids: string[]) =>
+  (await memory.read(uuids)).map((state) => state !== undefined);
 
 describe('a FaultyBackend without faults', () => {
   testBackend(runner, {

@@ -24,7 +24,11 @@ const bodies = (deliveries: readonly Delivery[]) => deliveries.map(({ body }) =>
 
 describe('a FaultyBroker without faults', () => {
   const runner = { describe, it, before: beforeAll, after: afterAll };
-  testBroker(runner, { create: () => new FaultyBroker(new MemoryBroker()), declares: new MemoryBroker().capabilities, inProcess: true });
+  testBroker(runner, {
+    create: () => new FaultyBroker(new MemoryBroker()),
+    declares: new MemoryBroker().capabilities,
+    inProcess: true,
+  });
 });
 
 describe('a FaultyBroker', () => {
@@ -163,7 +167,10 @@ describe('a FaultyBroker', () => {
 
   it('has the optional members that its broker has, and declares what it is told to', async () => {
     const { memory } = brokers();
-    expect(new FaultyBroker(memory, { maxPublishBatch: 1 }).capabilities).toEqual({ ...memory.capabilities, maxPublishBatch: 1 });
+    expect(new FaultyBroker(memory, { maxPublishBatch: 1 }).capabilities).toEqual({
+      ...memory.capabilities,
+      maxPublishBatch: 1,
+    });
     const bare = new FaultyBroker({ ...memoryWithoutLists(memory) });
     expect(bare.pendingMessages).toBeUndefined();
     expect(bare.defaultRoutingKey).toBeUndefined();

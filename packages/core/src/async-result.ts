@@ -54,6 +54,11 @@ export class AsyncResult<T = unknown> {
       : { done: false };
   }
 
+  /** @internal Whether looking at the state takes it away. */
+  get readConsumes(): boolean {
+    return this.#waiter.readConsumes;
+  }
+
   /** The stored state as it is now; undefined when there is none. */
   async state(): Promise<TaskState | undefined> {
     if (this.#final !== undefined) return this.#final;

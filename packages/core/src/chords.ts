@@ -3,7 +3,8 @@
 //
 // Looking costs few reads: while other members are in this worker's hands, the last of them looks for all; and a look
 // begins with one member that was seen unfinished, from alternate ends of the group, and goes on only when that is done.
-// What was seen finished is remembered. It is a hint: the results are read again once the callback is claimed.
+// What was seen finished is remembered, with its results where they are small. All of it may be of an earlier send of the
+// same group: that is told by the time of the meta.
 
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, mayPass } from './errors.ts';
@@ -11,11 +12,18 @@ import type { Ending } from './follow-ups.ts';
 import type { Persistence } from './persistence.ts';
 import { derivedUuid, type Named } from './sender.ts';
 import type { Signature } from './signature.ts';
-import { type GroupMeta, isFinal, type TaskResult, type TaskState } from './task-state.ts';
+import { type GroupMeta, isFinal, isOlderThan, type TaskResult, type TaskState } from './task-state.ts';
 
 export interface ChordPorts {
   readonly send: (callback: Signature, sentAt: string | undefined) => Promise<void>;
   readonly fail: (callback: Signature, error: string, sentAt: string | undefined) => Promise<void>;
+}
+
+/** A member that has succeeded. */
+interface Finished {
+  readonly createdAt: string | undefined;
+  /** Absent: they are to be read. */
+  readonly results: readonly TaskResult[] | undefined;
 }
 
 /** What this worker knows of a group. */
@@ -23,8 +31,8 @@ interface Group {
   readonly uuid: string;
   /** Members whose tasks have not ended here. */
   readonly inHand: Set<Signature>;
-  /** UUIDs of members that have succeeded. */
-  readonly finished: Set<string>;
+  /** By UUID. */
+  readonly finished: Map<string, Finished>;
   meta: GroupMeta | undefined;
   /** How many members at each end of the group are known to be finished. */
   readonly ends: [first: number, last: number];
@@ -32,12 +40,17 @@ interface Group {
   end: 0 | 1;
   /** When the meta was last known to have its whole time before it, Unix milliseconds. */
   renewedAt: number;
+  /** Under way, or done, without a claim: the meta is gone. */
+  failing: Promise<void> | undefined;
 }
 
 type Look = { readonly kind: 'unfinished' | 'complete' } | { readonly kind: 'failed'; readonly error: string };
 
-/** How many finished members are remembered, over all groups: those of the oldest groups are forgotten first. */
+/** How many UUIDs are remembered, over all groups: those of the oldest groups are forgotten first. */
 const maxRemembered = 50_000;
+const maxGroups = 10_000;
+/** Texts of up to so many characters are remembered. */
+const smallText = 100;
 /** The most states that are read at once. */
 const readSize = 1_000;
 /** A group's meta is renewed when this share of its time has passed. */
@@ -69,24 +82,34 @@ export class Chords {
 
   letGo(member: Signature): void {
     const group = this.#groups.get(member.groupUuid as string);
-    if (group?.inHand.delete(member) && group.inHand.size + group.finished.size === 0) this.#groups.delete(group.uuid);
+    if (group?.inHand.delete(member)) this.#dropIfEmpty(group);
   }
 
-  /** Sends or fails the callback if this was the last member. Its SUCCESS is stored. Rejects only when the worker stops at once. */
-  async memberSucceeded(member: Named, { again, sentAt }: Ending): Promise<void> {
+  /**
+   * Sends or fails the callback if this was the last member; undefined: there is nothing to do. Its SUCCESS is stored.
+   * Rejects only when the worker stops at once.
+   */
+  memberSucceeded(member: Named, results: readonly TaskResult[], { again, sentAt }: Ending): Promise<void> | undefined {
+    if (!this.#persistence.mayRead) return this.#cannotComplete(member);
     const group = this.#group(member);
-    if (!this.#persistence.mayRead)
-      return this.#engine.logger.error(
-        `Task ${member.name} (${member.uuid}) is the member of a chord, which ${this.#engine.backend.name} cannot complete`,
-      );
-    if (!again && group.finished.has(member.uuid)) this.#forget(group); // the group was sent again under its UUIDs
-    this.#remember(group, member.uuid);
+    if (!again && group.finished.has(member.uuid)) this.#clear(group); // the group was sent again under its UUIDs
+    this.#remember(group, member.uuid, sentAt, results);
     group.inHand.delete(member);
-    await this.#renew(group, sentAt);
-    if (group.inHand.size > 0) return; // one of those looks, here or wherever it comes to run
+    const renewed = this.#renewInTime(group, sentAt);
+    if (group.inHand.size > 0) return renewed; // one of those looks, here or wherever it comes to run
+    return this.#completed(member, group, renewed, sentAt);
+  }
+
+  async #completed(member: Named, group: Group, renewed: unknown, sentAt: string | undefined): Promise<void> {
+    await renewed;
     const look = await this.#look(group);
     if (look.kind === 'unfinished') return;
     await this.#decide(member, group, look.kind === 'failed' ? look.error : undefined, sentAt);
+  }
+
+  #cannotComplete({ name, uuid }: Named): undefined {
+    const { backend, logger } = this.#engine;
+    logger.error(`Task ${name} (${uuid}) is the member of a chord, which ${backend.name} cannot complete`);
   }
 
   /** Fails the callback, unless another member has decided. */
@@ -94,48 +117,67 @@ export class Chords {
     if (isChordMember(member)) await this.#decide(member, this.#group(member), error, sentAt);
   }
 
+  /** Fails the callback for a member that no message stands for: nobody could take over its claim, so it takes none. */
+  async unsentMember(member: Named, error: string, sentAt: string | undefined): Promise<void> {
+    if (!isChordMember(member)) return;
+    const group = this.#group(member);
+    group.failing ??= this.#ports.fail(callbackOf(member), error, sentAt);
+    await group.failing;
+  }
+
+  /** Keeps the meta of the member's group until the member runs again, and for as long as a state is kept after that. */
+  async keepUntil(member: Signature, dueAtMs: number): Promise<void> {
+    await this.#renew(member.groupUuid as string, this.#engine.sender.expiresInSeconds(dueAtMs));
+  }
+
   async #decide(member: Named, group: Group, error: string | undefined, sentAt: string | undefined): Promise<void> {
-    const { backend } = this.#engine;
     const claim = await this.#claim(member);
     if (claim === 'other' || claim === 'done') return this.#forget(group);
-    const callback = member.chordCallback as Signature;
-    const named = { ...callback, uuid: callback.uuid || derivedUuid(`${group.uuid}/chord`) };
-    const decided = error ?? (claim === 'claimed' ? await this.#results(group) : claim.error);
-    const since = group.meta?.createdAt ?? sentAt;
-    if (typeof decided === 'string') await this.#ports.fail(named, decided, since);
+    const callback = callbackOf(member);
+    if (claim !== 'claimed') {
+      // Nobody can be elected; in this worker, it happens once.
+      group.failing ??= this.#ports.fail(callback, error ?? claim.error, sentAt);
+      return group.failing;
+    }
+    const meta = await this.#readMeta(group);
+    const since = meta?.createdAt ?? sentAt;
+    const decided = error ?? (meta === undefined ? goneText(group) : await this.#results(group, meta));
+    if (typeof decided === 'string') await this.#ports.fail(callback, decided, since);
     else {
       const args = callback.immutable === true ? [] : decided;
-      await this.#ports.send({ ...named, args: [...(callback.args ?? []), ...args] }, since);
+      await this.#ports.send({ ...callback, args: [...(callback.args ?? []), ...args] }, since);
     }
-    if (claim === 'claimed') await this.#call(() => backend.finishChord(group.uuid));
+    await this.#call(
+      () => this.#engine.backend.finishChord(group.uuid),
+      () => undefined,
+    );
     this.#forget(group);
   }
 
   /** An error: the backend cannot say who has it, and never will. */
-  async #claim(member: Named): Promise<'claimed' | 'other' | 'done' | { readonly error: string }> {
-    return this.#call(() =>
-      this.#engine.backend.claimChord(member.groupUuid as string, member.uuid).catch((error) => {
-        if (mayPass(error)) throw error;
-        return { error: codeAndText(error) };
-      }),
+  #claim(member: Named): Promise<'claimed' | 'other' | 'done' | { readonly error: string }> {
+    return this.#call<'claimed' | 'other' | 'done' | { readonly error: string }>(
+      () => this.#engine.backend.claimChord(member.groupUuid as string, member.uuid),
+      (error) => ({ error: codeAndText(error) }),
     );
   }
 
   /** The results of all members in their order, or why there are none. */
-  async #results(group: Group): Promise<readonly TaskResult[] | string> {
-    const meta = group.meta ?? (await this.#readMeta(group));
-    if (meta === undefined) return goneText(group);
-    const all: TaskResult[] = [];
-    for (let from = 0; from < meta.taskUuids.length; from += readSize) {
-      const uuids = meta.taskUuids.slice(from, from + readSize);
-      for (const [i, state] of (await this.#persistence.read(uuids)).entries()) {
+  async #results(group: Group, { taskUuids }: GroupMeta): Promise<readonly TaskResult[] | string> {
+    const all: (readonly TaskResult[] | undefined)[] = taskUuids.map((uuid) => group.finished.get(uuid)?.results);
+    const missing = [...all.keys()].filter((i) => all[i] === undefined);
+    for (let from = 0; from < missing.length; from += readSize) {
+      const places = missing.slice(from, from + readSize);
+      const states = await this.#persistence.read(places.map((i) => taskUuids[i] as string));
+      for (const [at, state] of states.entries()) {
+        const i = places[at] as number;
         const ended = state !== undefined && !isFinal(state.state) ? await this.#ended(state) : state;
-        if (ended === undefined) return goneText(group, uuids[i]);
+        if (ended === undefined) return goneText(group, taskUuids[i]);
         if (ended.state === 'FAILURE') return failedText(ended);
-        all.push(...(ended.results ?? []));
+        all[i] = ended.results ?? [];
       }
     }
-    return all;
+    return (all as (readonly TaskResult[])[]).flat();
   }
 
   /** The final state of a member. One that was remembered as finished and is not was sent again since: the claim is ours, so we wait. */
@@ -161,7 +203,7 @@ export class Chords {
       for (const [i, state] of states.entries()) {
         if (state === undefined) return { kind: 'failed', error: goneText(group, uuids[i]) };
         if (state.state === 'FAILURE') return { kind: 'failed', error: failedText(state) };
-        if (state.state === 'SUCCESS') this.#remember(group, state.taskUuid);
+        if (state.state === 'SUCCESS') this.#remember(group, state.taskUuid, state.createdAt, state.results ?? []);
         else running = true;
       }
       if (running) return { kind: 'unfinished' };
@@ -169,54 +211,120 @@ export class Chords {
     }
   }
 
-  /** Keeps the meta for as long after each completion as a state is kept; most of the time it still is. */
-  async #renew(group: Group, sentAt: string | undefined): Promise<void> {
-    const { backend, sender } = this.#engine;
-    const expiresInSeconds = sender.expiresInSeconds(undefined);
+  /** Keeps the meta for as long after each completion as a state is kept; undefined: it still is, as it is most of the time. */
+  #renewInTime(group: Group, sentAt: string | undefined): Promise<void> | undefined {
+    const expiresInSeconds = this.#engine.sender.expiresInSeconds(undefined);
     const now = Date.now();
     group.renewedAt ||= sentAt === undefined ? 1 : Date.parse(sentAt);
-    if (now - group.renewedAt < expiresInSeconds * 1_000 * renewAfter) return;
+    if (now - group.renewedAt < expiresInSeconds * 1_000 * renewAfter) return undefined;
     group.renewedAt = now;
-    await this.#call(() => backend.renewGroup(group.uuid, expiresInSeconds));
+    return this.#renew(group.uuid, expiresInSeconds);
   }
 
+  #renew(groupUuid: string, expiresInSeconds: number): Promise<void> {
+    return this.#call(
+      () => this.#engine.backend.renewGroup(groupUuid, expiresInSeconds),
+      () => undefined,
+    );
+  }
+
+  /** Reads the meta, and forgets what is known of an earlier send. */
   async #readMeta(group: Group): Promise<GroupMeta | undefined> {
-    group.meta = await this.#call(() => this.#engine.backend.readGroup(group.uuid));
-    return group.meta;
+    const meta = await this.#call(
+      () => this.#engine.backend.readGroup(group.uuid),
+      () => undefined,
+    );
+    if (group.meta !== undefined && group.meta.createdAt !== meta?.createdAt) this.#clear(group);
+    for (const [uuid, finished] of group.finished)
+      if (isOlderThan(finished, meta?.createdAt) && group.finished.delete(uuid)) this.#remembered--;
+    group.ends[0] = group.ends[1] = 0;
+    if (group.meta === undefined && meta !== undefined) this.#count(group, meta.taskUuids.length);
+    group.meta = meta;
+    return meta;
   }
 
-  #call<T>(call: () => Promise<T>): Promise<T> {
-    return this.#persistence.untilDone('asked about a group', call);
+  /** Calls until the backend answers. `refused` answers for what it will never do. */
+  #call<T>(call: () => Promise<T>, refused: (error: unknown) => T): Promise<T> {
+    return this.#persistence.untilDone('asked about a group', () =>
+      call().catch((error) => {
+        if (mayPass(error)) throw error;
+        this.#engine.logger.error(`A group's meta cannot be read or written: ${errorText(error)}`, error);
+        return refused(error);
+      }),
+    );
   }
 
   #group(member: Signature): Group {
     const uuid = member.groupUuid as string;
-    let group = this.#groups.get(uuid);
-    if (group === undefined)
-      group = { uuid, inHand: new Set(), finished: new Set(), meta: undefined, ends: [0, 0], end: 1, renewedAt: 0 };
-    else this.#groups.delete(uuid);
+    const group = this.#groups.get(uuid) ?? {
+      uuid,
+      inHand: new Set(),
+      finished: new Map(),
+      meta: undefined,
+      ends: [0, 0],
+      end: 1,
+      renewedAt: 0,
+      failing: undefined,
+    };
+    this.#groups.delete(uuid);
     this.#groups.set(uuid, group);
+    if (this.#groups.size > maxGroups) this.#dropOldest();
     return group;
   }
 
-  #remember(group: Group, uuid: string): void {
+  #remember(group: Group, uuid: string, createdAt: string | undefined, results: readonly TaskResult[]): void {
     if (group.finished.has(uuid)) return;
-    group.finished.add(uuid);
-    if (++this.#remembered > maxRemembered)
-      for (const oldest of this.#groups.values()) {
-        if (oldest !== group) this.#forget(oldest);
-        if (this.#remembered <= maxRemembered) break;
-      }
+    group.finished.set(uuid, {
+      createdAt,
+      results: createdAt !== undefined && areSmall(results) ? results : undefined,
+    });
+    this.#count(group, 1);
+  }
+
+  #count(group: Group, uuids: number): void {
+    this.#remembered += uuids;
+    if (this.#remembered <= maxRemembered) return;
+    for (const oldest of this.#groups.values()) {
+      if (this.#remembered <= maxRemembered) return;
+      if (oldest !== group) this.#forget(oldest);
+    }
+  }
+
+  #dropOldest(): void {
+    const oldest = this.#groups.values().next().value as Group;
+    this.#clear(oldest);
+    if (oldest.inHand.size === 0) this.#groups.delete(oldest.uuid);
   }
 
   /** What is in hand stays known. */
   #forget(group: Group): void {
-    this.#remembered -= group.finished.size;
+    this.#clear(group);
+    this.#dropIfEmpty(group);
+  }
+
+  #clear(group: Group): void {
+    this.#remembered -= group.finished.size + (group.meta?.taskUuids.length ?? 0);
     group.finished.clear();
     group.meta = undefined;
     group.ends[0] = group.ends[1] = 0;
-    if (group.inHand.size === 0) this.#groups.delete(group.uuid);
   }
+
+  #dropIfEmpty(group: Group): void {
+    const { uuid, inHand, finished, failing } = group;
+    if (inHand.size + finished.size === 0 && failing === undefined) this.#groups.delete(uuid);
+  }
+}
+
+/** A callback without a UUID gets the same one from every member. */
+function callbackOf({ groupUuid, chordCallback }: Named): Named {
+  const callback = chordCallback as Signature;
+  return { ...callback, uuid: callback.uuid || derivedUuid(`${groupUuid}/chord`) };
+}
+
+function areSmall(results: readonly TaskResult[]): boolean {
+  return results.every(({ value }) =>
+    typeof value === 'string' ? value.length <= smallText : typeof value !== 'object',
+  );
 }
 
 /** Up to `count` members that are not known to be finished, from the end that is looked at. */

@@ -83,22 +83,22 @@ export interface UnsentTask extends SentTask {
 }
 
 /**
- * What sending a group throws when it was published in part, or not at all. The members that were not published are
- * FAILURE, and so is the callback of their chord; those that were published run.
+ * What sending a group throws when it was published in part, or not at all. Members that were published run. Those that were not
+ * are FAILURE, and so is the callback of their chord; where no member was published, the callback has no state.
  */
 export class GroupSendError extends MachineryError {
   readonly sent: readonly SentTask[];
   readonly unsent: readonly UnsentTask[];
 
-  constructor(sent: readonly SentTask[], unsent: readonly UnsentTask[]) {
+  /** @param notMarked why the states above could not be stored: then they are PENDING until they expire. */
+  constructor(sent: readonly SentTask[], unsent: readonly UnsentTask[], notMarked?: unknown) {
     const first = unsent[0]?.error;
     const total = sent.length + unsent.length;
+    const more = notMarked === undefined ? '' : `; that they failed could not be stored: ${errorText(notMarked)}`;
     super(
       'ERR_MACHINERY_GROUP_NOT_SENT',
-      `${unsent.length} of ${total} tasks were not published: ${errorText(first)}`,
-      {
-        cause: first,
-      },
+      `${unsent.length} of ${total} tasks were not published: ${errorText(first)}${more}`,
+      { cause: first },
     );
     this.sent = sent;
     this.unsent = unsent;

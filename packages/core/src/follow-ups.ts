@@ -6,12 +6,13 @@
 import type { Message } from './broker.ts';
 import { Chords, isChordMember } from './chords.ts';
 import type { Engine } from './engine.ts';
-import { errorText, MachineryError } from './errors.ts';
+import { errorText, MachineryError, mayPass } from './errors.ts';
 import { header } from './headers.ts';
 import type { Persistence } from './persistence.ts';
 import { derivedUuid, type Named, type Sendable } from './sender.ts';
 import type { Arg, Signature } from './signature.ts';
-import { isFinal, isOlderThan, newGroupMeta, type TaskResult, type TaskState } from './task-state.ts';
+import { isAfter, isFinal, newGroupMeta, type TaskResult, type TaskState } from './task-state.ts';
+import { etaMs } from './wire/time.ts';
 
 /** How the task came to its end. */
 export interface Ending {
@@ -38,8 +39,10 @@ export class FollowUps {
   /** Sends what a success sets off; undefined: there is nothing. Never rejects but when the worker stops at once. */
   succeeded(signature: Sendable, results: readonly TaskResult[], ending: Ending): Promise<void> | undefined {
     const callbacks = successCallbacks(signature, results);
-    if (!isChordMember(signature)) return callbacks.length === 0 ? undefined : this.#send(callbacks, ending);
-    return this.#send(callbacks, ending).then(() => this.chords.memberSucceeded(signature, ending));
+    const sent = callbacks.length === 0 ? undefined : this.#send(callbacks, ending);
+    if (!isChordMember(signature)) return sent;
+    if (sent === undefined) return this.chords.memberSucceeded(signature, results, ending);
+    return sent.then(() => this.chords.memberSucceeded(signature, results, ending));
   }
 
   /** Sends what the last failure sets off, and fails the chords that cannot be completed any more; undefined: there is nothing. */
@@ -50,11 +53,25 @@ export class FollowUps {
     return this.#send(callbacks, ending).then(() => this.#failGroups(groups, signature, error, ending.sentAt));
   }
 
-  /** Marks a task that was never published as failed, and fails the chord that others still work for. Its error callbacks are not sent. */
-  async neverSent(signature: Named, error: string, chordHasBegun: boolean): Promise<void> {
+  /** A task that is dropped without having run: the chords that wait for it, or for what was to come after it, fail. */
+  async dropped(signature: Named, error: string): Promise<void> {
+    if (membersOf([signature]).size > 0) await this.unsent(signature, error, true);
+  }
+
+  /**
+   * Marks a task that never runs as failed, with what was to come after it, and fails the chords that others still work
+   * for. Its error callbacks are not sent. No claim is taken, as there is no message that could take it over: so the
+   * callback fails first, and whoever finds a member failed finds that done.
+   */
+  async unsent(signature: Named, error: string, othersRun: boolean): Promise<void> {
     const sentAt = signature.headers?.[header.sentAt] as string | undefined;
+    const groups = [...membersOf([signature]).values()];
+    if (othersRun) {
+      const text = `Task ${signature.name} (${signature.uuid}) failed: ${error}`;
+      await Promise.all(groups.map(([member]) => this.chords.unsentMember(member as Named, text, sentAt)));
+    }
     await this.#storeFailure(signature, error, sentAt);
-    if (chordHasBegun) await this.#failGroups(membersOf([signature]), signature, error, sentAt);
+    await this.#failMembers(groups.flat(), signature, error);
   }
 
   /**
@@ -66,7 +83,7 @@ export class FollowUps {
     const { sender } = this.#engine;
     const sendables = callbacks.map((callback) => sender.complete(callback, sentAt));
     const states = again ? await this.#statesOf(sendables, sentAt) : [];
-    await this.#initGroups(sendables, again);
+    if (this.#persistence.mayRead) await this.#initGroups(sendables, again);
     const messages = await Promise.all(sendables.map((callback, i) => this.#prepare(callback, states[i], sentAt)));
     await Promise.all(
       messages.map(async (message, i) => {
@@ -80,7 +97,7 @@ export class FollowUps {
   async #statesOf(callbacks: readonly Named[], sentAt: string | undefined): Promise<(TaskState | undefined)[]> {
     if (!this.#persistence.mayRead) return [];
     const states = await this.#persistence.read(callbacks.map(({ uuid }) => uuid));
-    return states.map((state) => (state === undefined || isOlderThan(state, sentAt) ? undefined : state));
+    return states.map((state) => (state === undefined || isAfter(state, sentAt) ? state : undefined));
   }
 
   /** The message of a callback whose PENDING is stored; undefined when there is nothing to publish. */
@@ -120,15 +137,17 @@ export class FollowUps {
     error: string,
     sentAt: string | undefined,
   ): Promise<void> {
-    const what = `Task ${failed.name} (${failed.uuid})`;
+    const text = `Task ${failed.name} (${failed.uuid}) failed: ${error}`;
     for (const members of groups.values()) {
-      await Promise.all(
-        members.map((member) =>
-          member === failed ? undefined : this.#storeFailure(member, `${what} before it failed: ${error}`, undefined),
-        ),
-      );
-      await this.chords.memberFailed(members[0] as Named, `${what} failed: ${error}`, sentAt);
+      await this.#failMembers(members, failed, error);
+      await this.chords.memberFailed(members[0] as Named, text, sentAt);
     }
+  }
+
+  async #failMembers(members: readonly Named[], failed: Named, error: string): Promise<void> {
+    const text = `Task ${failed.name} (${failed.uuid}) before it failed: ${error}`;
+    const never = members.filter((member) => member !== failed);
+    await Promise.all(never.map((member) => this.#storeFailure(member, text, undefined)));
   }
 
   #storeFailure(task: Named, error: string, createdAt: string | undefined): Promise<Error | undefined> {
@@ -141,23 +160,32 @@ export class FollowUps {
     });
   }
 
-  /** Go only knows groups that a client sends: the metas of those that begin later are stored then, and may have expired. */
+  /**
+   * Stores the metas of groups that begin later than what was sent: Go only knows groups that a client sends, so they were
+   * stored then, and may have expired.
+   */
   async #initGroups(callbacks: readonly Sendable[], again: boolean): Promise<void> {
-    if (callbacks.every(({ groupUuid }) => groupUuid === undefined)) return;
-    const { backend, sender } = this.#engine;
+    const { backend, sender, logger } = this.#engine;
     const begins = new Set<Named>(callbacks);
-    for (const [groupUuid, members] of membersOf(callbacks)) {
-      if (members.length !== members[0]?.groupTaskCount || !members.some((member) => begins.has(member))) continue;
-      await this.#persistence.untilDone('written to', async () => {
-        if (again && (await backend.readGroup(groupUuid)) !== undefined) return;
-        await backend.initGroup(
-          newGroupMeta(
-            groupUuid,
-            members.map(({ uuid }) => uuid),
-          ),
-          sender.expiresInSeconds(undefined),
-        );
-      });
+    for (const [groupUuid, members] of membersOf(callbacks, true)) {
+      if (members.length !== members[0]?.groupTaskCount) continue;
+      const dueAtMs = members.reduce((latest, { eta }) => Math.max(latest, eta === undefined ? 0 : etaMs(eta)), 0);
+      const meta = newGroupMeta(
+        groupUuid,
+        members.map(({ uuid }) => uuid),
+        callbacks[0]?.headers?.[header.sentAt] as string,
+      );
+      const init = async () => {
+        const mayBeThere = again || !members.every((member) => begins.has(member));
+        if (mayBeThere && (await backend.readGroup(groupUuid)) !== undefined) return;
+        await backend.initGroup(meta, sender.expiresInSeconds(dueAtMs));
+      };
+      await this.#persistence.untilDone('written to', () =>
+        init().catch((error) => {
+          if (mayPass(error)) throw error;
+          logger.error(`The meta of group ${groupUuid} cannot be stored again: ${errorText(error)}`, error);
+        }),
+      );
     }
   }
 }
@@ -181,15 +209,24 @@ function errorCallbacks(signature: Named, error: string): Signature[] {
   }));
 }
 
-/** The members of groups among the tasks and what follows their success, by group. */
-function membersOf(tasks: readonly Signature[], found = new Map<string, Named[]>()): Map<string, Named[]> {
+/**
+ * The members of groups among the tasks and what follows their success, by group. `callbacks`: also the groups of which a
+ * chord's callback is a member.
+ */
+function membersOf(
+  tasks: readonly Signature[],
+  callbacks = false,
+  found = new Map<string, Named[]>(),
+): Map<string, Named[]> {
   for (const task of tasks) {
-    if (task.groupUuid && task.uuid) {
-      const members = found.get(task.groupUuid);
-      if (members === undefined) found.set(task.groupUuid, [task as Named]);
-      else members.push(task as Named);
+    const { uuid, groupUuid, chordCallback, onSuccess } = task;
+    const members = groupUuid ? found.get(groupUuid) : undefined;
+    if (members !== undefined && uuid) members.push(task as Named);
+    else if (groupUuid && uuid) {
+      found.set(groupUuid, [task as Named]);
+      if (callbacks && chordCallback !== undefined) membersOf([chordCallback], callbacks, found); // the others have the same
     }
-    if (task.onSuccess !== undefined) membersOf(task.onSuccess, found);
+    if (onSuccess !== undefined) membersOf(onSuccess, callbacks, found);
   }
   return found;
 }

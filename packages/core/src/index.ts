@@ -53,10 +53,10 @@ export type { WireType } from './wire/argument-types.ts';
 // Workflows.
 
 export {
+  type AnyWorkflow,
   type Chain,
   type Chord,
   type ChordCallback,
-  type Complete,
   chain,
   chord,
   type Group,

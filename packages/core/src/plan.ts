@@ -6,10 +6,11 @@
 
 import { randomUUID } from 'node:crypto';
 import { MachineryError } from './errors.ts';
+import { type Named, withUuids } from './sender.ts';
 import type { Signature } from './signature.ts';
 import { ignoresResult, ignoringResult, type ReturnsSpec, type TaskSignature } from './task.ts';
 import { checkIsSignature, checkSignature, refuseDelay, withheld } from './validation.ts';
-import { type Chain, type Chord, type Group, isWorkflow, type Step, type Workflow } from './workflow.ts';
+import { type AnyWorkflow, type Chain, type Chord, type Group, isWorkflow, type Step } from './workflow.ts';
 
 /** A workflow whose tasks have their UUIDs: what its results are made of. */
 export type Planned = PlannedTask | PlannedChain | PlannedGroup | PlannedChord;
@@ -43,7 +44,7 @@ export interface GroupPlan {
 export interface Plan {
   readonly root: Planned;
   /** What is published to begin. */
-  readonly entries: readonly Signature[];
+  readonly entries: readonly Named[];
   readonly groups: readonly GroupPlan[];
   /** Workers will have to look at states. */
   readonly hasChords: boolean;
@@ -52,7 +53,7 @@ export interface Plan {
 /**
  * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT.
  */
-export function planOf(workflow: Workflow): Plan {
+export function planOf(workflow: AnyWorkflow): Plan {
   const { planned: root, entries } = new Planner().plan(workflow);
   const groups = groupsOf(root).map(({ groupUuid, members }) => ({ groupUuid, members: members.map(endOf) }));
   return { root, entries, groups, hasChords: hasChord(root) };
@@ -61,35 +62,52 @@ export function planOf(workflow: Workflow): Plan {
 /** A step, and the tasks that it begins with. */
 interface Begun<P extends Planned = Planned> {
   readonly planned: P;
-  readonly entries: Signature[];
+  readonly entries: Named[];
+  /** How many signatures the entries hold, with all that follows them. */
+  readonly size: number;
 }
 
-/** What is done to the last task of a step, to tie it to what comes after; it may change the copy that it gets. Undefined: nothing comes after. */
-type Tie = ((end: Signature) => Signature) | undefined;
+/** What comes after a step. */
+interface After {
+  /** Ties the last task of the step to it. It may change the copy that it gets. */
+  readonly tie: (end: Named) => Named;
+  /** How many signatures that adds. */
+  readonly size: number;
+}
+
+/** How many signatures the messages of one workflow may hold: each member of a chord carries all that comes after it. */
+const maxSignatures = 1_000_000;
 
 /** Plans from the end: what comes after a step is in the messages of the step. */
 class Planner {
   readonly #givenUuids = new Set<string>();
 
   /** @param prefix of the UUID of the task that the step begins with. */
-  plan(step: Step, tie?: Tie, prefix = 'task'): Begun {
-    if (!isWorkflow(step)) return this.#planTask(step, tie, prefix);
-    if (step.kind === 'chain') return this.#planChain(step, tie, prefix);
-    if (step.kind === 'chord') return this.#planChord(step, tie);
-    if (tie === undefined) return this.#planMembers(step);
+  plan(step: Step, after?: After, prefix = 'task'): Begun {
+    if (!isWorkflow(step)) return this.#planTask(step, after, prefix);
+    if (step.kind === 'chain') return this.#planChain(step, after, prefix);
+    if (step.kind === 'chord') return this.#planChord(step, after);
+    if (after === undefined) return this.#planMembers(step);
     throw invalid('Nothing can follow a group: make it a chord, whose callback gets the results of its members');
   }
 
-  #planTask(signature: Signature, tie: Tie, prefix: string): Begun {
+  #planTask(signature: Signature, after: After | undefined, prefix: string): Begun {
     checkIsSignature(signature);
-    const { name, groupUuid, chordCallback } = signature;
+    const { name, groupUuid, chordCallback, immutable } = signature;
     if (groupUuid || chordCallback !== undefined)
       throw invalid(`Task ${name} has a group or a chord of its own: the workflow gives it one`);
-    const copy = { ...checkSignature(signature), uuid: this.#uuidOf(signature, prefix) };
-    const { definition } = signature as Partial<TaskSignature>;
+    const { onSuccess, onError, ...checked } = checkSignature(signature);
+    const uuid = this.#uuidOf(signature, prefix);
+    const copy: Mutable<Named> = { ...checked, uuid };
+    if (onSuccess !== undefined) {
+      copy.onSuccess = onSuccess.map(named);
+      if (immutable !== true) delete copy.immutable; // decided anew, with what comes after
+    }
+    if (onError !== undefined) copy.onError = onError.map(named);
     return {
-      planned: { kind: 'task', uuid: copy.uuid, name, definition },
-      entries: [tie === undefined ? copy : tie(copy)],
+      planned: { kind: 'task', uuid, name, definition: (signature as Partial<TaskSignature>).definition },
+      entries: [withheld(after === undefined ? copy : after.tie(copy))],
+      size: 1 + (after?.size ?? 0),
     };
   }
 
@@ -101,74 +119,91 @@ class Planner {
     return uuid;
   }
 
-  #planChain(chain: Chain, tie: Tie, prefix: string): Begun {
+  #planChain(chain: Chain<never>, after: After | undefined, prefix: string): Begun {
     const steps: Planned[] = [];
-    let entries: Signature[] = [];
-    let after = tie;
+    let begun: Begun | undefined;
     for (const [i, step] of [...nonEmpty(chain).entries()].reverse()) {
-      const begun = this.plan(step, after, i === 0 ? prefix : 'task');
+      begun = this.plan(step, begun === undefined ? after : followedBy(begun), i === 0 ? prefix : 'task');
       steps.push(begun.planned);
-      entries = begun.entries;
-      if (i > 0) for (const entry of entries) refuseDelay(entry);
-      after = followedBy(entries);
+      if (i > 0) for (const entry of begun.entries) refuseDelay(entry);
     }
-    return { planned: { kind: 'chain', steps: steps.reverse() }, entries };
+    const { entries, size } = begun as Begun;
+    return { planned: { kind: 'chain', steps: steps.reverse() }, entries, size };
   }
 
-  #planChord(chord: Chord, tie: Tie): Begun {
-    if (beginsWithGroup(chord.callback)) throw invalid('A chord calls back one task, or a chain that begins with one');
+  #planChord(chord: Chord<never>, after: After | undefined): Begun {
     // Go: the callback's UUID is `chord_…`.
-    const { planned: callback, entries } = this.plan(chord.callback, tie, 'chord');
-    const [first] = entries as [Signature];
+    const { planned: callback, entries, size } = this.plan(chord.callback, after, 'chord');
+    const [first] = entries as [Named];
     refuseDelay(first);
-    const group = this.#planMembers(chord, withoutResults(first));
-    return {
-      planned: { kind: 'chord', group: group.planned, callback },
-      // An empty group has succeeded and has no results.
-      entries: chord.members.length === 0 ? [ignoringResult(first)] : group.entries,
-    };
+    // An empty group has succeeded and has no results.
+    const isEmpty = chord.members.length === 0;
+    const called = isEmpty ? ignoringResult(first) : withoutResults(first, firstTask(chord.callback));
+    const group = this.#planMembers(chord, { callback: called, size });
+    const planned: Planned = { kind: 'chord', group: group.planned, callback };
+    return isEmpty ? { planned, entries: [called], size } : { planned, entries: group.entries, size: group.size };
   }
 
-  #planMembers({ members }: Group | Chord, chordCallback?: Signature): Begun<PlannedGroup> {
+  #planMembers(
+    { members }: Group<never> | Chord<never>,
+    chord?: { readonly callback: Signature; readonly size: number },
+  ): Begun<PlannedGroup> {
     const groupUuid = `group_${randomUUID()}`;
-    const membership = {
-      groupUuid,
-      groupTaskCount: members.length,
-      ...(chordCallback !== undefined && { chordCallback }),
-    };
-    const tie = (end: Signature) => Object.assign(end, membership);
+    const groupTaskCount = members.length;
+    const membership = { groupUuid, groupTaskCount, ...(chord !== undefined && { chordCallback: chord.callback }) };
+    const after = { tie: (end: Named) => Object.assign(end, membership), size: chord?.size ?? 0 };
     const planned: Planned[] = [];
-    const entries: Signature[] = [];
+    const entries: Named[] = [];
+    let size = 0;
     for (const member of members) {
-      const begun = this.plan(member, tie);
+      const begun = this.plan(member, after);
       planned.push(begun.planned);
       for (const entry of begun.entries) entries.push(entry);
+      size += begun.size;
+      if (size > maxSignatures) throw tooLarge();
     }
-    return { planned: { kind: 'group', groupUuid, members: planned }, entries };
+    return { planned: { kind: 'group', groupUuid, members: planned }, entries, size };
   }
 }
 
-function beginsWithGroup(step: Step): boolean {
-  if (!isWorkflow(step)) return false;
-  return step.kind !== 'chain' || beginsWithGroup(nonEmpty(step)[0]);
+type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
+
+/** A callback with all its UUIDs, which still says what it ignores. */
+function named(callback: Signature): Signature {
+  const copy = withUuids(callback) as Signature;
+  return ignoresResult(callback) ? ignoringResult(copy) : copy;
 }
 
-function nonEmpty({ steps }: Chain): readonly [Step, ...Step[]] {
+/** The task that a chord calls back. */
+function firstTask(callback: Step): Signature {
+  if (!isWorkflow(callback)) return callback;
+  if (callback.kind === 'chain') return firstTask(nonEmpty(callback)[0]);
+  throw invalid('A chord calls back one task, or a chain that begins with one');
+}
+
+function nonEmpty({ steps }: Chain<never>): readonly [Step, ...Step[]] {
   if (steps.length === 0) throw invalid('A chain needs at least one task');
   return steps as readonly [Step, ...Step[]];
 }
 
-function followedBy(entries: readonly Signature[]): Tie {
-  return (end) => withheld({ ...end, onSuccess: [...(end.onSuccess ?? []), ...entries] });
+function followedBy({ entries, size }: Begun): After {
+  return { tie: (end) => ({ ...end, onSuccess: [...(end.onSuccess ?? []), ...entries] }), size };
 }
 
-/** Go's Immutable on a callback: it gets no results, and passes none on. */
-function withoutResults(callback: Signature): Signature {
-  if (!ignoresResult(callback) || callback.immutable === true) return callback;
-  const taking = callback.onSuccess?.find((next) => !ignoresResult(next));
+/** Go's Immutable on a callback: it gets no results, and passes none on. `given` is the callback as it was, without what follows. */
+function withoutResults(callback: Named, given: Signature): Named {
+  const { name, immutable, onSuccess = [] } = callback;
+  if (given.immutable === true || (!ignoresResult(callback) && immutable !== true)) return callback;
+  const ignoring = onSuccess.find(ignoresResult);
+  if (!ignoresResult(callback))
+    throw invalid(
+      `Task ${ignoring?.name} ignores the result of ${name}, which in Go's messages withholds the results of the group from ${name}, too: ` +
+        'let a task between them ignore it, or give both `ignoreResult`',
+    );
+  const taking = onSuccess.find((next) => !ignoresResult(next));
   if (taking === undefined) return { ...callback, immutable: true };
   throw invalid(
-    `Task ${callback.name} ignores the results of its group, which in Go's messages withholds its own result from ${taking.name}, too: ` +
+    `Task ${name} ignores the results of its group, which in Go's messages withholds its own result from ${taking.name}, too: ` +
       'let a task between them take what it needs, or give both `ignoreResult`',
   );
 }
@@ -192,6 +227,11 @@ function groupsOf(step: Planned): PlannedGroup[] {
 function hasChord(step: Planned): boolean {
   if (step.kind === 'task') return false;
   return step.kind === 'chord' || (step.kind === 'chain' ? step.steps : step.members).some(hasChord);
+}
+
+function tooLarge(): MachineryError {
+  const text = `The messages of this workflow would hold more than ${maxSignatures} signatures: each member of a chord carries all that comes after it. Let the callback of a chord send what comes next`;
+  return new MachineryError('ERR_MACHINERY_MESSAGE_TOO_LARGE', text);
 }
 
 function invalid(text: string): MachineryError {

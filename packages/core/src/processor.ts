@@ -91,8 +91,8 @@ export class Processor {
 
   async #unregistered(signature: Sendable, delivery: Delivery): Promise<Verdict> {
     const verdict = this.#unknown.verdict(signature, delivery.body);
-    if (verdict.kind === 'ack' && isChordMember(signature))
-      await this.#followUps.neverSent(signature, 'It was dropped by a worker that does not know it', true);
+    if (verdict.kind === 'ack')
+      await this.#followUps.dropped(signature, 'A worker that does not know it has dropped it');
     return verdict;
   }
 
@@ -252,6 +252,7 @@ export class Processor {
     const eta = etaAfter(delayMs);
     const next = nextAttempt(signature, eta, usesRetry);
     const more = { retryEta: eta, retryCount: next.retryCount ?? 0 };
+    if (isChordMember(signature)) await this.#followUps.chords.keepUntil(signature, etaMs(eta));
     const refused =
       (await this.#persistence.storeWithError(attempt.failureOf('RETRY', errorText(error), more), etaMs(eta))) ??
       (await this.#republish(attempt, next));

@@ -32,6 +32,7 @@ export class ResultWaiter {
   readonly #logger: Logger;
   readonly #reads: Batcher<string, TaskState | undefined>;
   readonly #waiters = new Set<Waiter>();
+  readonly #bySignal = new Map<AbortSignal, Set<Waiter>>();
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #notBefore = 0;
@@ -43,6 +44,10 @@ export class ResultWaiter {
     this.#backend = backend;
     this.#logger = logger;
     this.#reads = new Batcher((uuids) => this.#readStates(uuids), { maxItems: backend.capabilities.maxBatch });
+  }
+
+  get readConsumes(): boolean {
+    return this.#backend.capabilities.readConsumes === true;
   }
 
   /** Reads one state, together with whatever else is read in this tick. */
@@ -72,12 +77,13 @@ export class ResultWaiter {
       if (this.#closed) return reject(closed(taskUuid));
       if (signal?.aborted) return reject(aborted(taskUuid, signal));
       let unwatch: (() => void) | undefined;
+      let unlisten: (() => void) | undefined;
       const end = () => {
         this.#waiters.delete(waiter);
         if (this.#waiters.size === 0) this.#stopTimer();
         unwatch?.();
         clearTimeout(timeout);
-        if (signal !== undefined) signal.removeEventListener('abort', onAbort);
+        unlisten?.();
       };
       const waiter: Waiter = {
         taskUuid,
@@ -93,8 +99,7 @@ export class ResultWaiter {
           reject(error);
         },
       };
-      const onAbort = () => waiter.reject(aborted(taskUuid, signal as AbortSignal));
-      signal?.addEventListener('abort', onAbort);
+      if (signal !== undefined) unlisten = this.#rejectOnAbort(waiter, signal);
       const timeout =
         timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeUp(waiter, timeoutMs), timeoutMs);
       unwatch = this.#backend.watch?.(taskUuid, waiter.resolve);
@@ -102,6 +107,27 @@ export class ResultWaiter {
       this.#readBy(0);
     });
   }
+
+  /** One listener for all that wait with a signal: each that is added is compared with all that are there. */
+  #rejectOnAbort(waiter: Waiter, signal: AbortSignal): () => void {
+    let waiters = this.#bySignal.get(signal);
+    if (waiters === undefined) {
+      waiters = new Set();
+      this.#bySignal.set(signal, waiters);
+      signal.addEventListener('abort', this.#onAbort);
+    }
+    waiters.add(waiter);
+    return () => {
+      if (!waiters.delete(waiter) || waiters.size > 0) return;
+      this.#bySignal.delete(signal);
+      signal.removeEventListener('abort', this.#onAbort);
+    };
+  }
+
+  readonly #onAbort = ({ target }: Event): void => {
+    const signal = target as AbortSignal;
+    for (const waiter of this.#bySignal.get(signal) ?? []) waiter.reject(aborted(waiter.taskUuid, signal));
+  };
 
   /** Rejects, but not before the state was looked at once. */
   async #timeUp(waiter: Waiter, timeoutMs: number): Promise<void> {

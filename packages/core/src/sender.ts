@@ -10,7 +10,7 @@ import { invalidOption } from './options.ts';
 import { failed, type Outcome } from './outcome.ts';
 import type { Signature } from './signature.ts';
 import type { StateWriter } from './state-writer.ts';
-import { isOlderThan } from './task-state.ts';
+import { isAfter } from './task-state.ts';
 import type { SafeTelemetry } from './telemetry.ts';
 import { checkSignature } from './validation.ts';
 import { encodeSignature } from './wire/signature-codec.ts';
@@ -44,7 +44,7 @@ export class Sender {
   readonly #options: SenderOptions;
   readonly #publishes: Batcher<Message, Outcome>;
   readonly #defaultRoutingKey: string;
-  #now = { time: 0, text: '' };
+  #clock = { time: 0, text: '' };
 
   constructor(options: SenderOptions) {
     const { broker, defaultQueue } = options;
@@ -59,16 +59,26 @@ export class Sender {
 
   /**
    * A copy that can be sent: with a UUID, callbacks included, a routing key, and the time of sending. `after` is the time
-   * of sending of what it follows: clocks differ, and a follow-up must not seem to be of an earlier send.
+   * of sending of what it follows: clocks differ, and a follow-up that is not later is one of an earlier send.
    */
   complete(signature: Signature, after?: string): Sendable {
+    return this.#complete(withUuids(signature), signature, after);
+  }
+
+  /** The same of a signature that has all its UUIDs (`withUuids`): its callbacks are shared, not copied. */
+  completeNamed(signature: Named): Sendable {
+    return this.#complete(copyOf(signature), signature);
+  }
+
+  #complete(draft: Draft, signature: Signature, after?: string): Sendable {
     const injected = this.#options.telemetry.injectHeaders(signature);
-    const draft = withUuids(signature);
     draft.routingKey ||= this.#defaultRoutingKey;
     draft.eta &&= encodeTime(draft.eta);
     const { [header.attempt]: _, ...headers } = signature.headers ?? {}; // whatever it was before, this is a first attempt
-    const now = this.#timeNow();
-    draft.headers = { ...headers, ...injected, [header.sentAt]: isOlderThan({ createdAt: now }, after) ? after : now };
+    const now = this.now();
+    const sentAt =
+      after === undefined || isAfter({ createdAt: now }, after) ? now : encodeTime(new Date(Date.parse(after) + 1));
+    draft.headers = { ...headers, ...injected, [header.sentAt]: sentAt };
     return draft as Sendable;
   }
 
@@ -91,7 +101,7 @@ export class Sender {
 
   /** Writes PENDING; its time is the one that the message says, or now. */
   storePending({ uuid, name, headers }: Pick<Named, 'uuid' | 'name' | 'headers'>, dueAtMs?: number): Promise<Outcome> {
-    const createdAt = headers?.[header.sentAt] ?? this.#timeNow();
+    const createdAt = headers?.[header.sentAt] ?? this.now();
     return this.#options.states.write({
       state: { taskUuid: uuid, taskName: name, state: 'PENDING', createdAt: createdAt as string },
       expiresInSeconds: this.expiresInSeconds(dueAtMs),
@@ -126,10 +136,10 @@ export class Sender {
   }
 
   /** The time as it comes back from the state's CreatedAt; formatted once for a millisecond. */
-  #timeNow(): string {
+  now(): string {
     const time = Date.now();
-    if (time !== this.#now.time) this.#now = { time, text: encodeTime(new Date(time)) };
-    return this.#now.text;
+    if (time !== this.#clock.time) this.#clock = { time, text: encodeTime(new Date(time)) };
+    return this.#clock.text;
   }
 
   #handled(signature: Sendable): Sendable {
@@ -181,13 +191,21 @@ export function derivedUuid(place: string): string {
 
 type Draft = { -readonly [Field in keyof Signature]: Signature[Field] | undefined };
 
-/**
- * A copy whose callbacks have UUIDs before they are sent, so that their results can be asked for. Written out, as all
- * copies then have one shape: copying and encoding them takes a third of the time (Node 20) that spreading takes.
- */
-function withUuids(signature: Signature): Draft {
+/** A copy with UUIDs for the task and all its callbacks, so that their results can be asked for before they are sent. */
+export function withUuids(signature: Signature): Draft {
+  const draft = copyOf(signature);
+  draft.uuid ||= newTaskUuid();
+  const { onSuccess, onError, chordCallback } = signature;
+  if (onSuccess !== undefined) draft.onSuccess = onSuccess.map(withUuids) as Signature[];
+  if (onError !== undefined) draft.onError = onError.map(withUuids) as Signature[];
+  if (chordCallback !== undefined) draft.chordCallback = withUuids(chordCallback) as Signature;
+  return draft;
+}
+
+/** Written out, as all copies then have one shape: copying and encoding them takes a third of the time (Node 20) that spreading takes. */
+function copyOf(signature: Signature): Draft {
   return {
-    uuid: signature.uuid || newTaskUuid(),
+    uuid: signature.uuid,
     name: signature.name,
     routingKey: signature.routingKey,
     eta: signature.eta,
@@ -199,19 +217,12 @@ function withUuids(signature: Signature): Draft {
     immutable: signature.immutable,
     retryCount: signature.retryCount,
     retryTimeout: signature.retryTimeout,
-    onSuccess: signature.onSuccess?.map(withUuids) as Signature[] | undefined,
-    onError: signature.onError?.map(withUuids) as Signature[] | undefined,
-    chordCallback: signature.chordCallback && callbackWithUuids(signature.chordCallback),
+    onSuccess: signature.onSuccess,
+    onError: signature.onError,
+    chordCallback: signature.chordCallback,
     brokerMessageGroupId: signature.brokerMessageGroupId,
     sqsReceiptHandle: signature.sqsReceiptHandle,
     stopTaskDeletionOnError: signature.stopTaskDeletionOnError,
     ignoreWhenTaskNotRegistered: signature.ignoreWhenTaskNotRegistered,
   };
-}
-
-/** The members of a chord share one callback, as long as there is nothing to add to it. */
-function callbackWithUuids(callback: Signature): Signature {
-  const { uuid, onSuccess, onError, chordCallback } = callback;
-  const complete = uuid && onSuccess === undefined && onError === undefined && chordCallback === undefined;
-  return complete ? callback : (withUuids(callback) as Signature);
 }

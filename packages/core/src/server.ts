@@ -53,7 +53,7 @@ import { SafeTelemetry, type Telemetry } from './telemetry.ts';
 import { checkIsSignature, checkSignature } from './validation.ts';
 import { decodeSignature } from './wire/signature-codec.ts';
 import { Worker, type WorkerOptions } from './worker.ts';
-import { type Chain, type Chord, type Complete, type Group, isWorkflow, type Workflow } from './workflow.ts';
+import { type AnyWorkflow, type Chain, type Chord, type Group, isWorkflow, type Workflow } from './workflow.ts';
 import { type ChainResult, type ChordResult, GroupResult, type WorkflowResult } from './workflow-result.ts';
 import { sendWorkflow, type WorkflowOptions } from './workflow-sender.ts';
 
@@ -216,12 +216,13 @@ export class Server implements AsyncDisposable {
     signature: CompleteSignature<R>,
     options?: SendOptions<R>,
   ): Promise<AsyncResult<Result<R>>>;
-  send<V>(chain: Complete<Chain<never, unknown, V>>, options?: WorkflowOptions): Promise<ChainResult<V>>;
-  send<V>(group: Complete<Group<never, unknown, V>>, options?: WorkflowOptions): Promise<GroupResult<V>>;
-  send<V>(chord: Complete<Chord<never, unknown, V>>, options?: WorkflowOptions): Promise<ChordResult<V>>;
+  send<V>(chain: Chain<[], unknown, V>, options?: WorkflowOptions): Promise<ChainResult<V>>;
+  send<V>(group: Group<[], unknown, V>, options?: WorkflowOptions): Promise<GroupResult<V>>;
+  send<V>(chord: Chord<[], unknown, V>, options?: WorkflowOptions): Promise<ChordResult<V>>;
+  send<V>(workflow: Workflow<V>, options?: WorkflowOptions): Promise<WorkflowResult<V>>;
   send(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult>;
   async send(
-    what: Signature | Workflow,
+    what: Signature | AnyWorkflow,
     options?: SendOptions | WorkflowOptions,
   ): Promise<AsyncResult<unknown> | WorkflowResult> {
     this.#refuseWhenClosed();
@@ -241,7 +242,7 @@ export class Server implements AsyncDisposable {
     );
   }
 
-  async #sendWorkflow(workflow: Workflow, options: WorkflowOptions = {}): Promise<WorkflowResult> {
+  async #sendWorkflow(workflow: AnyWorkflow, options: WorkflowOptions = {}): Promise<WorkflowResult> {
     checkOptions(`Options of a ${workflow.kind}`, options, {
       sendConcurrency: optional(integer({ min: 1 })),
       signal: optional(abortSignal),
@@ -249,7 +250,7 @@ export class Server implements AsyncDisposable {
     const { root, entries, ...groups } = planOf(workflow);
     const [first] = entries;
     if (first !== undefined && options.signal?.aborted) throw sendAborted(first, options.signal);
-    const sendables = entries.map((entry) => this.#complete(entry));
+    const sendables = entries.map((entry) => this.#engine.sender.completeNamed(delayed(entry)));
     await sendWorkflow(this.#engine, sendables, groups, options);
     return workflowResult(this.#engine, root, true) as WorkflowResult;
   }
@@ -265,17 +266,17 @@ export class Server implements AsyncDisposable {
   }
 
   /** Go's name of `send` for a chain. */
-  sendChain<V>(chain: Complete<Chain<never, unknown, V>>, options?: WorkflowOptions): Promise<ChainResult<V>> {
+  sendChain<V>(chain: Chain<[], unknown, V>, options?: WorkflowOptions): Promise<ChainResult<V>> {
     return this.send(chain, options);
   }
 
   /** Go's name of `send` for a group. */
-  sendGroup<V>(group: Complete<Group<never, unknown, V>>, options?: WorkflowOptions): Promise<GroupResult<V>> {
+  sendGroup<V>(group: Group<[], unknown, V>, options?: WorkflowOptions): Promise<GroupResult<V>> {
     return this.send(group, options);
   }
 
   /** Go's name of `send` for a chord. */
-  sendChord<V>(chord: Complete<Chord<never, unknown, V>>, options?: WorkflowOptions): Promise<ChordResult<V>> {
+  sendChord<V>(chord: Chord<[], unknown, V>, options?: WorkflowOptions): Promise<ChordResult<V>> {
     return this.send(chord, options);
   }
 
@@ -368,17 +369,18 @@ export class Server implements AsyncDisposable {
     const wanted =
       options === undefined ? signature : withOptions(signature, options, { signal: optional(abortSignal) });
     if (options?.signal?.aborted) throw sendAborted(signature, options.signal);
-    return this.#complete(checkSignature(wanted));
-  }
-
-  #complete(signature: Signature): Sendable {
-    const delayMs = delayOf(signature);
-    return this.#engine.sender.complete(delayMs === undefined ? signature : { ...signature, eta: etaAfter(delayMs) });
+    return this.#engine.sender.complete(delayed(checkSignature(wanted)));
   }
 
   #refuseWhenClosed(): void {
     if (this.#closing !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
   }
+}
+
+/** A `delayMs` counts from now. */
+function delayed<S extends Signature>(signature: S): S {
+  const delayMs = delayOf(signature);
+  return delayMs === undefined ? signature : { ...signature, eta: etaAfter(delayMs) };
 }
 
 function isTask(value: unknown): boolean {

@@ -1,7 +1,5 @@
 // The stored state of a task and of a group. `mergeState` is the one place that says which of two states wins.
 
-import { encodeTime } from './wire/time.ts';
-
 /** The states of a task, spelled as on the wire. */
 export type StateName = 'PENDING' | 'RECEIVED' | 'STARTED' | 'RETRY' | 'SUCCESS' | 'FAILURE';
 
@@ -44,9 +42,9 @@ export interface GroupMeta {
   readonly ttl?: number;
 }
 
-/** The meta of a group that is about to be sent. */
-export function newGroupMeta(groupUuid: string, taskUuids: readonly string[]): GroupMeta {
-  return { groupUuid, taskUuids, chordTriggered: false, lock: false, createdAt: encodeTime(new Date()) };
+/** The meta of a group that is about to be sent. `sentAt` is not after the times of its members, by which states of an earlier send are told. */
+export function newGroupMeta(groupUuid: string, taskUuids: readonly string[], sentAt: string): GroupMeta {
+  return { groupUuid, taskUuids, chordTriggered: false, lock: false, createdAt: sentAt };
 }
 
 /** Whether a state is final: the task will not run again under this send. */
@@ -63,6 +61,11 @@ export function isSameSend(a: { createdAt?: string | undefined }, b: { createdAt
 /** Whether a state is of a send before `time`. Unknown times: no. */
 export function isOlderThan({ createdAt }: { createdAt?: string | undefined }, time: string | undefined): boolean {
   return createdAt !== undefined && time !== undefined && Date.parse(createdAt) < Date.parse(time);
+}
+
+/** Whether a state may be of a follow-up of what was sent at `time`: it is later then. Unknown times: yes. */
+export function isAfter({ createdAt }: { createdAt?: string | undefined }, time: string | undefined): boolean {
+  return createdAt === undefined || time === undefined || Date.parse(createdAt) > Date.parse(time);
 }
 
 /**

@@ -237,8 +237,8 @@ export function ignoresResult(signature: Signature): boolean {
   return (signature as Unwritten)[ignoreResultKey] === true;
 }
 
-export function ignoringResult(signature: Signature): Signature {
-  return { ...signature, [ignoreResultKey]: true } as Signature;
+export function ignoringResult<S extends Signature>(signature: S): S {
+  return { ...signature, [ignoreResultKey]: true };
 }
 
 class BuiltSignature {

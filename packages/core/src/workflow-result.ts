@@ -4,6 +4,7 @@ import type { AsyncResult, GetOptions } from './async-result.ts';
 import { sharedAbortController, sleep } from './backoff.ts';
 import { MachineryError } from './errors.ts';
 import { abortSignal, checkOptions, optional, timerMs } from './options.ts';
+import { isFinal, type TaskState } from './task-state.ts';
 
 /** How many of the tasks have ended. Tasks that will never run, because one before them failed, never do. */
 export interface Progress {
@@ -33,10 +34,13 @@ export type StepResult = AsyncResult | WorkflowResult;
 /** What became of each member. */
 export type Settled<T> = { -readonly [I in keyof T]: PromiseSettledResult<T[I]> };
 
-/** How many members are waited for at a time, when a chord's callback is silent. */
-const membersAtOnce = 100;
-/** How long a chord's callback may be silent before its members are looked at, in milliseconds. */
-const callbackFirstMs = 500;
+/** How long after the first look at all tasks the next one comes, in milliseconds; later ones take longer and longer. */
+const firstSweepMs = 500;
+const maxSweepMs = 30_000;
+/** For how long nothing may be on its way before what is missing has expired: a dead worker's message takes a while to come again. */
+const maxIdleMs = 60_000;
+/** How long a wait whose time is up may look for a failure, in milliseconds. */
+const lastLookMs = 50;
 
 /** Makes the results of parts when they are first asked for: most chords are never asked for those of their members. */
 type Parts<P> = () => readonly P[];
@@ -58,14 +62,35 @@ abstract class Composed<T, P extends StepResult> implements WorkflowResult<T> {
     return this.parts.flatMap((part) => (part instanceof Composed ? part.tasks : [part as AsyncResult]));
   }
 
-  protected abstract wait(options: GetOptions): Promise<T>;
-
   get(options: GetOptions = {}): Promise<T> {
-    return this.together(options, (each) => this.wait(each));
+    return this.together(options, async (each) => {
+      try {
+        return await Promise.race([this.wait(each), this.#sweep(each.signal)]);
+      } catch (error) {
+        // What was to come after a failed task may have been seen first, and says less.
+        if (MachineryError.is(error, 'ERR_MACHINERY_TASK_FAILED')) await this.#throwFirstFailure();
+        if (MachineryError.is(error, 'ERR_MACHINERY_RESULT_TIMEOUT'))
+          await Promise.race([this.#throwFirstFailure(), sleep(lastLookMs)]);
+        throw error;
+      }
+    });
   }
 
+  async progress(): Promise<Progress> {
+    const states = await Promise.all(this.tasks.map((task) => task.state()));
+    const failed = states.filter((state) => state?.state === 'FAILURE').length;
+    const succeeded = states.filter((state) => state?.state === 'SUCCESS').length;
+    return { total: states.length, done: succeeded + failed, failed };
+  }
+
+  /** @internal Waits for the parts that decide. What it misses, `get` finds by looking at all tasks from time to time. */
+  abstract wait(each: GetOptions): Promise<T>;
+
   /** Waits for many with one signal, which fires when the outcome is known. */
-  protected async together<R>(options: GetOptions, wait: (each: GetOptions) => Promise<R>): Promise<R> {
+  protected async together<R>(
+    options: GetOptions,
+    wait: (each: GetOptions & { readonly signal: AbortSignal }) => Promise<R>,
+  ): Promise<R> {
     checkOptions('get', options, { timeoutMs: optional(timerMs({ min: 0 })), signal: optional(abortSignal) });
     const { signal } = options;
     const over = sharedAbortController();
@@ -80,11 +105,37 @@ abstract class Composed<T, P extends StepResult> implements WorkflowResult<T> {
     }
   }
 
-  async progress(): Promise<Progress> {
-    const states = await Promise.all(this.tasks.map((task) => task.state()));
-    const failed = states.filter((state) => state?.state === 'FAILURE').length;
-    const succeeded = states.filter((state) => state?.state === 'SUCCESS').length;
-    return { total: states.length, done: succeeded + failed, failed };
+  /**
+   * Looks at all tasks from time to time: a Go worker does not tell a callback that a member has failed, and states expire.
+   * Rejects with what it finds, and is pending otherwise.
+   */
+  async #sweep(signal: AbortSignal): Promise<never> {
+    const { tasks } = this;
+    let idleSince: number | undefined;
+    for (let pauseMs = firstSweepMs; ; pauseMs = Math.min(maxSweepMs, pauseMs * 1.5)) {
+      await sleep(pauseMs, signal);
+      if (signal.aborted) return new Promise(() => {});
+      const states = await this.#states();
+      if (states === undefined || tasks.length === 0 || tasks[0]?.readConsumes) continue;
+      if (states.some((state) => state?.state === 'FAILURE')) await this.#throwFirstFailure();
+      if (states.every((state) => state === undefined)) throw expired();
+      if (states.some((state) => state !== undefined && !isFinal(state.state))) idleSince = undefined;
+      else idleSince ??= Date.now();
+      if (idleSince !== undefined && Date.now() - idleSince > maxIdleMs) throw expired();
+    }
+  }
+
+  /** Throws the error of the first task, in their order, that is known to have failed. */
+  async #throwFirstFailure(): Promise<void> {
+    const { tasks } = this;
+    const states = await this.#states();
+    const failed = tasks[states?.findIndex((state) => state?.state === 'FAILURE') ?? -1];
+    if (failed !== undefined) await failed.get({ timeoutMs: 0 });
+  }
+
+  /** Undefined: the backend cannot be asked now. */
+  #states(): Promise<(TaskState | undefined)[] | undefined> {
+    return Promise.all(this.tasks.map((task) => task.state())).catch(() => undefined);
   }
 }
 
@@ -95,13 +146,21 @@ export class ChainResult<T = unknown> extends Composed<T, StepResult> {
     return this.parts;
   }
 
-  /** The last step decides; what was before is waited for in turn, as its failure is the end of the chain. */
-  protected wait(options: GetOptions): Promise<T> {
-    const last = (this.steps.at(-1) as StepResult).get(options) as Promise<T>;
-    const failure = neverUnlessFailed(async () => {
-      for (const step of this.steps.slice(0, -1)) await passed(step, options);
+  /** @internal The last step decides; what was before is waited for in turn, as its failure is the end of the chain. */
+  async wait(each: GetOptions): Promise<T> {
+    const { steps } = this;
+    const last = steps.at(-1) as StepResult;
+    const deciding = steps.findLast((step) => !(step instanceof Composed) || step.tasks.length > 0) ?? last;
+    const failure = new Promise<never>((_, reject) => {
+      const inTurn = async () => {
+        for (const step of steps) if (step !== deciding) await outcomeOf(step, each);
+      };
+      inTurn().catch((error) => {
+        if (MachineryError.is(error, 'ERR_MACHINERY_TASK_FAILED')) reject(error);
+      });
     });
-    return Promise.race([last, failure]);
+    await Promise.race([outcomeOf(deciding, each), failure]);
+    return outcomeOf(last, each) as Promise<T>; // an empty group at the end is done when what was before it is
   }
 }
 
@@ -131,8 +190,9 @@ export class GroupResult<T = unknown> extends Composed<T, StepResult> {
     return results as Settled<T>;
   }
 
-  protected wait(options: GetOptions): Promise<T> {
-    return Promise.all(this.members.map((member) => member.get(options))) as Promise<T>;
+  /** @internal */
+  wait(each: GetOptions): Promise<T> {
+    return Promise.all(this.members.map((member) => outcomeOf(member, each))) as Promise<T>;
   }
 }
 
@@ -148,49 +208,19 @@ export class ChordResult<T = unknown> extends Composed<T, StepResult> {
     this.callback = callback;
   }
 
-  protected wait(options: GetOptions): Promise<T> {
-    const callback = (this.callback.get(options) as Promise<T>).catch(async (error) => {
-      // The callback did not run because a member failed: that one's error says more.
-      if (MachineryError.is(error, 'ERR_MACHINERY_TASK_FAILED')) await this.#throwFailed();
-      throw error;
-    });
-    const failure = neverUnlessFailed(async () => {
-      await sleep(callbackFirstMs, options.signal);
-      await this.#watchMembers(options);
-    });
-    return Promise.race([callback, failure]);
-  }
-
-  /** Throws the error of the first member that is known to have failed. */
-  async #throwFailed(): Promise<void> {
-    const { tasks } = this.group;
-    const states = await Promise.all(tasks.map((task) => task.state().catch(() => undefined)));
-    const failed = tasks[states.findIndex((state) => state?.state === 'FAILURE')];
-    if (failed !== undefined) await failed.get({ timeoutMs: 0 });
-  }
-
-  /** Go workers do not tell the callback that a member has failed. */
-  async #watchMembers(options: GetOptions): Promise<void> {
-    const { members } = this.group;
-    for (let i = 0; i < members.length && !options.signal?.aborted; i += membersAtOnce)
-      await Promise.all(members.slice(i, i + membersAtOnce).map((member) => passed(member, options)));
+  /** @internal */
+  wait(each: GetOptions): Promise<T> {
+    return outcomeOf(this.callback, each) as Promise<T>;
   }
 }
 
-/** Resolves when the step has succeeded, or when nobody can tell any more. */
-async function passed(step: StepResult, options: GetOptions): Promise<void> {
-  try {
-    await step.get(options);
-  } catch (error) {
-    if (!MachineryError.is(error, 'ERR_MACHINERY_RESULT_EXPIRED')) throw error;
-  }
+function outcomeOf(step: StepResult, each: GetOptions): Promise<unknown> {
+  return step instanceof Composed ? step.wait(each) : step.get(each);
 }
 
-/** Rejects when `wait` rejects because a task failed, and is pending for ever otherwise. */
-function neverUnlessFailed(wait: () => Promise<void>): Promise<never> {
-  return new Promise((_, reject) => {
-    wait().catch((error) => {
-      if (MachineryError.is(error, 'ERR_MACHINERY_TASK_FAILED')) reject(error);
-    });
-  });
+function expired(): MachineryError {
+  return new MachineryError(
+    'ERR_MACHINERY_RESULT_EXPIRED',
+    'The states of the workflow are gone: they expired or were purged before it had ended',
+  );
 }

@@ -1,10 +1,12 @@
 // The way of a workflow into the broker. All messages are encoded first, so that what can never be sent is refused while
 // nothing has happened; then come the metas of all groups, each PENDING, and last the messages that begin it.
 
+import { sharedAbortController } from './backoff.ts';
 import type { Message } from './broker.ts';
 import type { Engine } from './engine.ts';
-import { errorText, GroupSendError, MachineryError, NotSupportedError } from './errors.ts';
+import { GroupSendError, MachineryError, NotSupportedError } from './errors.ts';
 import { FollowUps } from './follow-ups.ts';
+import { header } from './headers.ts';
 import { failed, type Outcome } from './outcome.ts';
 import { Persistence } from './persistence.ts';
 import type { GroupPlan } from './plan.ts';
@@ -43,10 +45,11 @@ export async function sendWorkflow(
   if (groups.groups.length === 0) throw first.error;
   const notSent = new Set(unsent.map(({ task }) => task));
   const sent = entries.filter((entry) => !notSent.has(entry));
-  await markUnsent(engine, unsent, sent.length > 0);
+  const notMarked = await markUnsent(engine, unsent, sent.length > 0);
   throw new GroupSendError(
     sent.map(identity),
     unsent.map(({ task, error }) => ({ ...identity(task), error })),
+    notMarked,
   );
 }
 
@@ -82,18 +85,13 @@ async function storeGroups(
 ): Promise<void> {
   const dueAtMs = messages.reduce((latest, message) => Math.max(latest, message.dueAtMs ?? 0), 0);
   const expiresInSeconds = sender.expiresInSeconds(dueAtMs);
+  const sentAt = (entries[0]?.headers?.[header.sentAt] as string | undefined) ?? sender.now();
+  const metas = groups.map(({ groupUuid, members }) => {
+    const uuids = members.map(({ uuid }) => uuid);
+    return newGroupMeta(groupUuid, uuids, sentAt);
+  });
   if (backend.capabilities.storesResults)
-    await Promise.all(
-      groups.map(({ groupUuid, members }) =>
-        backend.initGroup(
-          newGroupMeta(
-            groupUuid,
-            members.map(({ uuid }) => uuid),
-          ),
-          expiresInSeconds,
-        ),
-      ),
-    );
+    await Promise.all(metas.map((meta) => backend.initGroup(meta, expiresInSeconds)));
   const begun = new Set(entries.map(({ uuid }) => uuid));
   const later = groups.flatMap(({ members }) => members.filter(({ uuid }) => !begun.has(uuid)));
   for (const some of slices([...entries, ...later])) {
@@ -118,7 +116,7 @@ async function publishAll(
   const lane = async () => {
     for (let i = next++; i < messages.length; i = next++) outcomes[i] = await publish(messages[i] as Message);
   };
-  await Promise.all(Array.from({ length: sendConcurrency }, lane));
+  await Promise.all(Array.from({ length: Math.min(sendConcurrency, messages.length) }, lane));
   return outcomes;
 }
 
@@ -129,7 +127,7 @@ function* slices<T>(items: readonly T[]): Generator<readonly T[]> {
 
 /** What the broker does not have. Of a message that may be out, a state beyond PENDING tells that it is. */
 async function unsentTasks(
-  { results }: Engine,
+  { results, backend }: Engine,
   entries: readonly Sendable[],
   outcomes: readonly Outcome[],
 ): Promise<Unsent[]> {
@@ -138,7 +136,8 @@ async function unsentTasks(
       const task = entries[i] as Sendable;
       if (outcome.status === 'stored') return [];
       if (outcome.status === 'failed') return [{ task, error: outcome.error }];
-      const state = await results.read(task.uuid).catch(() => undefined);
+      const mayRead = backend.capabilities.storesResults && backend.capabilities.readConsumes !== true;
+      const state = mayRead ? await results.read(task.uuid).catch(() => undefined) : undefined;
       if (state !== undefined && state.state !== 'PENDING') return [];
       const text = `Task ${task.name} (${task.uuid}) may or may not have been published: ${outcome.error.message}`;
       return [{ task, error: new MachineryError('ERR_MACHINERY_PUBLISH_UNKNOWN', text, { cause: outcome.error }) }];
@@ -147,23 +146,23 @@ async function unsentTasks(
   return unsent.flat();
 }
 
-/** Members that were not published are FAILURE, so that the members that were can fail the chord. */
-async function markUnsent(engine: Engine, unsent: readonly Unsent[], othersRun: boolean): Promise<void> {
-  const persistence = new Persistence(
+/** Members that were not published are FAILURE, so that the members that were can fail the chord. Answers why it did not succeed. */
+async function markUnsent(engine: Engine, unsent: readonly Unsent[], othersRun: boolean): Promise<unknown> {
+  const tooLong = sharedAbortController();
+  const timer = setTimeout(() => tooLong.abort(new Error(`It took longer than ${tellingMs} ms`)), tellingMs);
+  const followUps = new FollowUps(
     engine,
-    'members of a group that was sent in part',
-    AbortSignal.timeout(tellingMs),
+    new Persistence(engine, 'members of a group that was sent in part', tooLong.signal),
   );
-  const followUps = new FollowUps(engine, persistence);
   try {
     await Promise.all(
-      unsent.map(({ task, error }) => followUps.neverSent(task, `It was not published: ${error.message}`, othersRun)),
+      unsent.map(({ task, error }) => followUps.unsent(task, `It was not published: ${error.message}`, othersRun)),
     );
+    return undefined;
   } catch (error) {
-    engine.logger.error(
-      `Members of a group that was sent in part could not be marked as failed: ${errorText(error)}`,
-      error,
-    );
+    return error;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -14,36 +14,39 @@ interface Typed<Accepts, Gives, Value> {
 }
 
 /** Tasks one after another: each gets the results of the one before as its last arguments. */
-export interface Chain<Accepts = never, Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
+export interface Chain<Accepts = [], Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
   readonly kind: 'chain';
   readonly steps: readonly Step[];
 }
 
 /** Tasks beside each other. */
-export interface Group<Accepts = never, Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
+export interface Group<Accepts = [], Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
   readonly kind: 'group';
   readonly members: readonly GroupMember[];
 }
 
 /** A group, and a callback that gets the results of all members, in their order, when all have succeeded. */
-export interface Chord<Accepts = never, Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
+export interface Chord<Accepts = [], Gives = unknown, Value = unknown> extends Typed<Accepts, Gives, Value> {
   readonly kind: 'chord';
   readonly members: readonly GroupMember[];
   readonly callback: ChordCallback;
 }
 
-export type Workflow = Chain | Group | Chord;
+/** A workflow that can be sent, whose `get` gives `Value`. */
+export type Workflow<Value = unknown> =
+  | Chain<[], unknown, Value>
+  | Group<[], unknown, Value>
+  | Chord<[], unknown, Value>;
+/** One that may still lack arguments. */
+export type AnyWorkflow = Chain<never> | Group<never> | Chord<never>;
 
 type AnyTask = TaskSignature<ReturnsSpec, never> | PlainSignature;
 /** What a group may consist of. A chain counts as finished with its last task, a chord with its callback. */
-export type GroupMember = AnyTask | Chain | Chord;
+export type GroupMember = AnyTask | Chain<never> | Chord<never>;
 /** What a chain may consist of. A group only as its end: what follows a group is a chord's callback. */
-export type Step = AnyTask | Chain | Group | Chord;
+export type Step = AnyTask | AnyWorkflow;
 /** What a chord may call back: a task, or a chain that begins with one. */
-export type ChordCallback = AnyTask | Chain;
-
-/** A workflow that can be sent as it is: what it begins with has all its arguments. */
-export type Complete<W extends Workflow> = W & { readonly accepts?: (appended: []) => void };
+export type ChordCallback = AnyTask | Chain<never>;
 
 /** The values that are appended to the arguments of a step. */
 type AcceptsOf<S> = S extends { readonly accepts?: (appended: infer A) => void } ? A : readonly Slot[];
@@ -74,7 +77,9 @@ type Linked<S extends readonly unknown[]> = S extends readonly [infer First, ...
     : S;
 type LinkedAfter<G, S extends readonly unknown[]> = S extends readonly [infer Next, ...infer Rest]
   ? readonly [Taking<G>, ...LinkedAfter<GivesOf<Next>, Rest>]
-  : readonly [];
+  : S extends readonly []
+    ? readonly []
+    : readonly Taking<G>[]; // as many as there are: at least the first of them takes it
 type FirstOf<S extends readonly unknown[]> = S extends readonly [infer First, ...unknown[]] ? First : S[number];
 type LastOf<S extends readonly unknown[]> = S extends readonly [...unknown[], infer Last] ? Last : S[number];
 
@@ -113,9 +118,15 @@ type ValuesOf<M extends readonly unknown[]> = { -readonly [I in keyof M]: ValueO
 export function chain<const S extends readonly Step[]>(
   ...steps: S & Linked<S>
 ): Chain<AcceptsOf<FirstOf<S>>, GivesOf<LastOf<S>>, ValueOf<LastOf<S>>>;
-export function chain(...steps: readonly Step[]): Chain {
+export function chain(...steps: readonly Step[]): Chain<never> {
   if (steps.length === 0) throw invalid('A chain needs at least one task');
-  return { kind: 'chain', steps: checked('chain', steps) };
+  const list = checked('chain', steps);
+  const place = list.findIndex((step, i) => i < list.length - 1 && endsInGroup(step));
+  if (place >= 0)
+    throw invalid(
+      `chain: number ${place + 1} is a group or ends in one, and nothing can follow that: make it a chord, whose callback gets the results of its members`,
+    );
+  return { kind: 'chain', steps: list };
 }
 
 /**
@@ -144,25 +155,32 @@ export function chord<const M extends readonly GroupMember[], const C extends Ch
   members: M,
   callback: C & Taking<GivenByAll<M>>,
 ): Chord<AcceptedByAll<M>, GivesOf<C>, ValueOf<C>>;
-export function chord(members: readonly GroupMember[] | Group, callback: ChordCallback): Chord {
-  const list = isWorkflow(members) ? members.members : members;
+export function chord(members: readonly GroupMember[] | Group<never>, callback: ChordCallback): Chord<never> {
+  const list = isWorkflow(members) && members.kind === 'group' ? members.members : (members as readonly GroupMember[]);
   checkStep('chord: expected the callback', callback);
-  if (isWorkflow(callback) && (callback as Workflow).kind !== 'chain')
+  if (isWorkflow(callback) && (callback as AnyWorkflow).kind !== 'chain')
     throw invalid(`chord: the callback is a ${callback.kind}: it must be a task, or a chain that begins with one`);
   return { kind: 'chord', members: checkedMembers('chord', list), callback };
 }
 
 /** Whether the value is a chain, a group or a chord; one made by another copy of this package, too. */
-export function isWorkflow(value: unknown): value is Workflow {
-  const { kind } = (value ?? {}) as Partial<Workflow>;
+export function isWorkflow(value: unknown): value is AnyWorkflow {
+  const { kind } = (value ?? {}) as Partial<AnyWorkflow>;
   return kind === 'chain' || kind === 'group' || kind === 'chord';
 }
 
 function checkedMembers(owner: string, members: readonly GroupMember[]): readonly GroupMember[] {
   const list = checked(owner, members);
-  const place = list.findIndex((member) => isWorkflow(member) && member.kind === 'group');
-  if (place >= 0) throw invalid(`${owner}: number ${place + 1} is a group, which cannot be a member`);
+  const place = list.findIndex(endsInGroup);
+  if (place >= 0) throw invalid(`${owner}: number ${place + 1} is a group or ends in one, which cannot be a member`);
   return list as readonly GroupMember[];
+}
+
+function endsInGroup(step: Step): boolean {
+  if (!isWorkflow(step)) return false;
+  if (step.kind === 'group') return true;
+  const last = step.kind === 'chain' ? step.steps.at(-1) : step.callback;
+  return last !== undefined && endsInGroup(last);
 }
 
 function checked(owner: string, steps: readonly Step[]): readonly Step[] {

@@ -6,7 +6,7 @@ import type { Signature } from '../../src/signature.ts';
 import { defineTask } from '../../src/task.ts';
 import { int64, rest } from '../../src/task-types.ts';
 import { encodeSignature, encodeSignatureCanonical } from '../../src/wire/signature-codec.ts';
-import { chain, chord, group, type Workflow } from '../../src/workflow.ts';
+import { type AnyWorkflow, chain, chord, group, type Workflow } from '../../src/workflow.ts';
 import { readVectors } from '../wire/vectors.ts';
 
 const add = defineTask('add', { args: rest(int64), returns: int64 });
@@ -21,7 +21,7 @@ function shape(signature: Signature): string {
   return `${name}${immutable ? '!' : ''}${member}${next}`;
 }
 const shapes = (workflow: Workflow) => planOf(workflow).entries.map(shape);
-const refusal = (workflow: () => Workflow) => {
+const refusal = (workflow: () => AnyWorkflow) => {
   try {
     planOf(workflow());
   } catch (error) {
@@ -115,6 +115,13 @@ describe('a workflow becomes', () => {
   });
 });
 
+it('names the callbacks of callbacks once for all members', () => {
+  const callback = { ...named('c'), onError: [named('e')], onSuccess: [named('s')] };
+  const [a, b] = planOf(chord([named('a'), named('b')], callback)).entries;
+  expect(a?.chordCallback).toBe(b?.chordCallback);
+  expect(a?.chordCallback?.onError?.[0]?.uuid).toMatch(/^task_/);
+});
+
 describe('byte for byte what Go makes', () => {
   const vectors = readVectors<Record<'chain' | 'chordMember', string>>('signatures');
   const int = (value: number) => [{ type: 'int64', value }];
@@ -136,10 +143,10 @@ describe('byte for byte what Go makes', () => {
 });
 
 describe('a workflow is refused', () => {
-  it.each<[string, () => Workflow, RegExp]>([
+  it.each<[string, () => AnyWorkflow, RegExp]>([
     [
       'an empty chain',
-      () => chain(...([] as unknown as [Signature & { definition?: never }])),
+      () => chain(...([] as unknown as [Signature & { definition?: never }])) as Workflow,
       /A chain needs at least one task/,
     ],
     [
@@ -161,17 +168,17 @@ describe('a workflow is refused', () => {
     [
       'a group in a group',
       () => group([group([named('a')]) as never]),
-      /group: number 1 is a group, which cannot be a member/,
+      /group: number 1 is a group or ends in one, which cannot be a member/,
     ],
     [
       'a group as the end of a member',
       () => group([chain(named('a'), group([named('b')]))]),
-      /A group cannot be the member of a group|Nothing can follow a group/,
+      /group: number 1 is a group or ends in one, which cannot be a member/,
     ],
     [
       'something after a group',
       () => chain(group([named('a')]), named('b')),
-      /Nothing can follow a group: make it a chord/,
+      /chain: number 1 is a group or ends in one, and nothing can follow that: make it a chord/,
     ],
     [
       'a chord as a callback',
@@ -226,6 +233,39 @@ describe('a workflow is refused', () => {
     expect(refusal(workflow)).toMatchObject({
       code: 'ERR_MACHINERY_INVALID_SIGNATURE',
       message: expect.stringMatching(text),
+    });
+  });
+
+  it('that a callback of a chord is to pass its result on to one that ignores it, and take those of the group itself', () => {
+    expect(refusal(() => chord([named('a')], chain(named('b'), ignoring('c'))))).toMatchObject({
+      message: expect.stringMatching(
+        /Task c ignores the result of b, which .* withholds the results of the group from b/,
+      ),
+    });
+    const immutable = { ...named('b'), immutable: true }; // in Go's own words
+    expect(shapes(chord([named('a')], chain(immutable, ignoring('c'))))).toEqual(['a[1 => b! > c]']);
+  });
+
+  it('that its own callbacks ignore a result which the next step takes', () => {
+    const first = { ...named('a'), onSuccess: [ignoring('x')] };
+    expect(refusal(() => chain(first, named('b')))).toMatchObject({
+      message: expect.stringMatching(/Task a: of what follows it, x ignores its result and b takes it/),
+    });
+    expect(shapes(chain(first, ignoring('b')))).toEqual(['a! > x + b']);
+  });
+
+  it('for chords that follow each other and would multiply beyond measure', () => {
+    const members = Array.from({ length: 100 }, () => named('a'));
+    const step = () => chord(members, named('b'));
+    expect(refusal(() => chain(step(), step(), step(), step()))).toMatchObject({
+      code: 'ERR_MACHINERY_MESSAGE_TOO_LARGE',
+      message: expect.stringMatching(/more than 1000000 signatures/),
+    });
+  });
+
+  it('for a chord in place of its members', () => {
+    expect(refusal(() => chord(chord([named('a')], named('b')) as never, named('c')))).toMatchObject({
+      message: expect.stringMatching(/chord: expected an array of signatures, got/),
     });
   });
 

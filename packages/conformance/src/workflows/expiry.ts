@@ -1,0 +1,82 @@
+// Groups whose meta or members' states are gone before all have finished: the callback fails instead of never coming.
+
+import assert from 'node:assert/strict';
+import type { AsyncResult, ChordResult, Server } from '@machinery/core';
+import type { Scene } from './scene.ts';
+import { chordOf, task } from './sketch.ts';
+import type { WorkflowSuite } from './workflows-under-test.ts';
+
+const sketch = chordOf([task('a'), task('b')], task('z', { onError: [task('e')] }));
+
+const metaGoes = (early: boolean) => async (scene: Scene) => {
+  const { sender, result } = await running(scene);
+  if (early) await finish(scene, result, 'a');
+  await sender.backend.purge({ groups: [result.group.groupUuid] });
+  if (!early) await finish(scene, result, 'a');
+  scene.open('b');
+  await assertExpired(scene, result);
+};
+
+export function testExpiry(suite: WorkflowSuite): void {
+  suite.describe('a group that has expired', () => {
+    suite.together({
+      'fails its callback when its meta goes before any member has finished': metaGoes(false),
+      'fails its callback when its meta goes between its members': metaGoes(true),
+      'fails its callback when the state of a member that had finished goes': async (scene) => {
+        const { sender, result } = await running(scene);
+        await finish(scene, result, 'a');
+        await sender.backend.purge({ tasks: [result.tasks[0]?.uuid as string] });
+        scene.open('b');
+        await assertExpired(scene, result);
+      },
+      'fails its callback when everything has expired while the members ran': async (scene) => {
+        const { sender, result } = await running(scene, 1);
+        const { groupUuid } = result.group;
+        await scene.eventually('the meta to expire', async () => !(await sender.backend.readGroup(groupUuid)));
+        scene.open('a');
+        await scene.ended(result.callback as AsyncResult);
+        scene.open('b');
+        await assertExpired(scene, result);
+      },
+      'is kept for as long after each member as states are': async (scene) => {
+        const sentAt = Date.now();
+        const passed = (ms: number) => new Promise((resolve) => setTimeout(resolve, sentAt + ms - Date.now()));
+        const sender = await scene.server({ resultsExpireInSeconds: 2 });
+        const result = await scene.send(sender, sketch);
+        scene.gate('b');
+        await passed(1_000);
+        await scene.worker({ resultsExpireInSeconds: 2 });
+        await scene.began('b');
+        await scene.ended(result.tasks[0] as AsyncResult);
+        await passed(2_500); // the meta would be gone, the states of both members are there
+        scene.open('b');
+        assert.equal(await scene.within('the chord', result.get()), 'z(a(),b())');
+      },
+    });
+  });
+}
+
+async function running(scene: Scene, resultsExpireInSeconds = 60): Promise<{ sender: Server; result: ChordResult }> {
+  const sender = await scene.server({ resultsExpireInSeconds });
+  scene.gate('a', 'b');
+  await scene.worker({ resultsExpireInSeconds: 60 }, { concurrency: 1 });
+  await scene.worker({ resultsExpireInSeconds: 60 }, { concurrency: 1 });
+  const result = await scene.send(sender, sketch);
+  await scene.began('a');
+  await scene.began('b');
+  return { sender, result };
+}
+
+async function finish(scene: Scene, result: ChordResult, label: 'a' | 'b'): Promise<void> {
+  scene.open(label);
+  await scene.ended(result.tasks[label === 'a' ? 0 : 1] as AsyncResult);
+}
+
+async function assertExpired(scene: Scene, result: ChordResult): Promise<void> {
+  const [text] = await scene.began('e');
+  assert.match(text ?? '', /ERR_MACHINERY_GROUP_EXPIRED/);
+  const { state, error } = await scene.ended(result.callback as AsyncResult);
+  assert.deepEqual({ state, error }, { state: 'FAILURE', error: text });
+  await scene.quiet();
+  assert.deepEqual([scene.log.times('e'), scene.log.times('z')], [1, 0]);
+}

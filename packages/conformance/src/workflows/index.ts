@@ -1,0 +1,4 @@
+// The suite of workflows.
+
+export { testWorkflows } from './test-workflows.ts';
+export type { WorkflowsUnderTest } from './workflows-under-test.ts';
