@@ -40,8 +40,7 @@ export type CheckWorkflow = (scene: Scene, workflow: DrawnWorkflow, fleet: Fleet
 
 /** Draws and checks workflows, and says of the simplest one that fails what it is and why. */
 export async function property(suite: WorkflowSuite, runs: number, check: CheckWorkflow): Promise<void> {
-  if (!(await suite.backendCapabilities()).storesResults) return;
-  const chords = await suite.canChord();
+  const { chords } = suite;
   let failing = false;
   const lane = async () => {
     const drawn = fc.asyncProperty(workflows({ chords }), fleets, fc.integer(), async (workflow, fleet, seed) => {

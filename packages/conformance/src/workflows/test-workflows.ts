@@ -1,5 +1,6 @@
 // The suite of workflows: chains, groups and chords on a broker and a backend, topic by topic.
 
+import assert from 'node:assert/strict';
 import type { Runner } from '../runner.ts';
 import { testAbortedWorkers } from './aborted-workers.ts';
 import { testCounting } from './counting.ts';
@@ -19,6 +20,16 @@ import { WorkflowSuite, type WorkflowsUnderTest } from './workflows-under-test.t
  */
 export function testWorkflows(runner: Runner, underTest: WorkflowsUnderTest): void {
   const suite = new WorkflowSuite(runner, underTest);
+  suite.describe('the backend', () => {
+    suite.many(
+      `${suite.chords ? 'stores' : 'does not store'} results so that workers can complete chords`,
+      async () => {
+        const { storesResults, readConsumes } = await suite.backendCapabilities();
+        assert.equal(storesResults && readConsumes !== true, suite.chords);
+      },
+      suite.patienceMs,
+    );
+  });
   testRefusals(suite);
   testSending(suite);
   testResults(suite);
