@@ -57,7 +57,7 @@ export interface Backend {
   /** Reads states, in the order of `taskUuids`; undefined for what is not there or has expired. Rejects when the store cannot be asked. */
   read(taskUuids: readonly string[]): Promise<(TaskState | undefined)[]>;
 
-  /** Removes states and group metas. What is not there is no error. */
+  /** Removes states and group metas, any number of them. What is not there is no error. A task and a group may have the same UUID. */
   purge(uuids: { readonly tasks?: readonly string[]; readonly groups?: readonly string[] }): Promise<void>;
 
   /** Stores a group's meta before its members are sent. Replaces what was there under the same UUID, its claim too. */
@@ -78,7 +78,8 @@ export interface Backend {
 
   /**
    * Optional: calls `listener` once with the final state of `taskUuid`, if that is written after `watch` was called.
-   * A hint: core also reads, so a lost call only costs time. Answers a function that stops watching.
+   * A hint: core also reads, so a lost call only costs time. A listener that throws does no harm to the write or to other
+   * listeners. Answers a function that stops watching.
    */
   watch?(taskUuid: string, listener: (state: TaskState) => void): () => void;
 

@@ -14,22 +14,22 @@ import { type AnyWorkflow, type Chain, type Chord, type Group, isWorkflow, type 
 
 /** A workflow whose tasks have their UUIDs: what its results are made of. */
 export type Planned = PlannedTask | PlannedChain | PlannedGroup | PlannedChord;
-export interface PlannedTask {
+interface PlannedTask {
   readonly kind: 'task';
   readonly uuid: string;
   readonly name: string;
   readonly definition: { readonly returns: ReturnsSpec } | undefined;
 }
-export interface PlannedChain {
+interface PlannedChain {
   readonly kind: 'chain';
   readonly steps: readonly Planned[];
 }
-export interface PlannedGroup {
+interface PlannedGroup {
   readonly kind: 'group';
   readonly groupUuid: string;
   readonly members: readonly Planned[];
 }
-export interface PlannedChord {
+interface PlannedChord {
   readonly kind: 'chord';
   readonly group: PlannedGroup;
   readonly callback: Planned;

@@ -70,7 +70,8 @@ export function isAfter({ createdAt }: { createdAt?: string | undefined }, time:
 
 /**
  * What is stored when `incoming` meets `stored`. PENDING starts a send over. A late RECEIVED, STARTED or RETRY never
- * replaces a final state of the same send. What the incoming state does not know (name, time of sending) is kept.
+ * replaces a final state of the same send: then the answer is `stored` itself. What the incoming state does not know (name,
+ * time of sending) is kept.
  * Backends that read before they write (memory, CAS) call this; the others express the same rule in their store's terms.
  */
 export function mergeState(stored: TaskState | undefined, incoming: TaskState): TaskState {

@@ -43,12 +43,23 @@ export function checkSignature(signature: Signature): Signature {
   return check(signature, '', 0);
 }
 
-/** Refuses what is not even an object. */
-export function checkIsSignature(signature: unknown, path = ''): void {
-  if (object(signature) === undefined) return;
-  const hint = typeof signature === 'function' ? ': call the task to get one' : '';
+/** Refuses what is no signature at all. */
+export function checkIsSignature(signature: unknown, path = ''): asserts signature is Signature {
+  const isObject = object(signature) === undefined;
+  if (isObject && 'name' in (signature as object)) return;
+  const hint = hintFor(signature);
+  if (isObject && hint === '') return; // that its name is missing says enough
   const text = `Expected ${path === '' ? '' : `${path} to be `}a signature, got ${show(signature)}${hint}`;
   throw wrong('ERR_MACHINERY_INVALID_SIGNATURE', text);
+}
+
+/** What may have been meant in place of a signature. */
+export function hintFor(value: unknown): string {
+  if (typeof value === 'function') return ': call the task to get one';
+  if (Array.isArray(value)) return ': make it a workflow with chain, group or chord';
+  const { then, get } = (value ?? {}) as { readonly then?: unknown; readonly get?: unknown };
+  if (typeof then === 'function') return ': it is a promise';
+  return typeof get === 'function' ? ': it is the result of what was sent' : '';
 }
 
 function check(signature: Signature, path: string, depth: number): Signature {

@@ -5,6 +5,7 @@ import { MachineryError } from './errors.ts';
 import { object, show } from './options.ts';
 import type { Signature } from './signature.ts';
 import type { Gives, PlainSignature, Result, ReturnsSpec, Slot, TaskSignature } from './task.ts';
+import { hintFor } from './validation.ts';
 
 /** What all compositions have for the compiler: the values they take, those they hand on, and what `get` gives. */
 interface Typed<Accepts, Gives, Value> {
@@ -165,8 +166,8 @@ export function chord(members: readonly GroupMember[] | Group<never>, callback: 
 
 /** Whether the value is a chain, a group or a chord; one made by another copy of this package, too. */
 export function isWorkflow(value: unknown): value is AnyWorkflow {
-  const { kind } = (value ?? {}) as Partial<AnyWorkflow>;
-  return kind === 'chain' || kind === 'group' || kind === 'chord';
+  const { kind, steps, members } = (value ?? {}) as { kind?: unknown; steps?: unknown; members?: unknown };
+  return kind === 'chain' ? Array.isArray(steps) : (kind === 'group' || kind === 'chord') && Array.isArray(members);
 }
 
 function checkedMembers(owner: string, members: readonly GroupMember[]): readonly GroupMember[] {
@@ -192,9 +193,8 @@ function checked(owner: string, steps: readonly Step[]): readonly Step[] {
 }
 
 function checkStep(expected: string, step: unknown): void {
-  if (object(step) === undefined) return;
-  const hint = typeof step === 'function' ? ': call the task to get one, or use its `partial`' : '';
-  throw invalid(`${expected} to be a signature, got ${show(step)}${hint}`);
+  if (isWorkflow(step) || (object(step) === undefined && 'name' in (step as object))) return;
+  throw invalid(`${expected} to be a signature, got ${show(step)}${hintFor(step)}`);
 }
 
 function invalid(text: string): MachineryError {

@@ -104,7 +104,7 @@ export class BackendSuite {
 }
 
 /** The same adapter, each of whose promises rejects when it takes too long. */
-export function bounded<T extends { readonly name: string }>(adapter: T, patienceMs: number): T {
+function bounded<T extends { readonly name: string }>(adapter: T, patienceMs: number): T {
   return new Proxy(adapter, {
     get(target, key) {
       const member: unknown = Reflect.get(target, key, target);

@@ -21,7 +21,7 @@ const none: Extra = [0, 0];
 const again: Extra = [1, 1];
 const perhaps: Extra = [0, 1];
 
-export const allowed: Readonly<Record<FailpointName, Allowance>> = {
+const allowed: Readonly<Record<FailpointName, Allowance>> = {
   // It has not begun.
   'after-take': { own: none, later: none, blind: none },
   'after-state:RECEIVED': { own: none, later: none, blind: none },

@@ -6,8 +6,7 @@ import { type CrashOptions, crash } from './crash.ts';
 import { describeFailpoint } from './failpoint.ts';
 import { scenarios } from './scenarios.ts';
 
-export type { Adapters, AdaptersModule } from './adapters.ts';
-export { type Allowance, allowed, type Extra } from './allowed.ts';
+export type { AdaptersModule } from './adapters.ts';
 export type { Failpoint, FailpointName } from './failpoint.ts';
 
 export interface FailpointOptions {

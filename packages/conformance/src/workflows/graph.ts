@@ -76,7 +76,7 @@ function gathered(members: readonly Sketch[], callback: Node | undefined): reado
 }
 
 /** All nodes from the entries on, callbacks of chords too. */
-export function nodesFrom(entries: readonly Node[], found = new Set<Node>()): Set<Node> {
+function nodesFrom(entries: readonly Node[], found = new Set<Node>()): Set<Node> {
   for (const node of entries) {
     if (found.has(node)) continue;
     found.add(node);
@@ -90,7 +90,7 @@ export function nodesFrom(entries: readonly Node[], found = new Set<Node>()): Se
 export const followersOf = (node: Node): readonly Node[] => [...node.onSuccess, ...node.next];
 
 /** Whether the task takes nothing of what comes before it. */
-export const ignores = ({ sketch, afterNothing }: Node): boolean => sketch.ignoreResult || afterNothing;
+const ignores = ({ sketch, afterNothing }: Node): boolean => sketch.ignoreResult || afterNothing;
 
 /** Whether a chord's callback gets the results of the group. */
 export const takesGroup = ({ sketch }: Node): boolean => !sketch.ignoreResult && !sketch.immutable;

@@ -5,7 +5,7 @@ import { followersOf, type Gathering, graphOf, type Node, passesOn, takesGroup }
 import { partsOf, resultOf, type Sketch, tasksOf, thrownBy } from './sketch.ts';
 
 /** How often a task runs, and with which arguments: one of these lists each time. */
-export interface Runs {
+interface Runs {
   readonly times: number;
   readonly argLists: Lists;
 }
@@ -22,7 +22,7 @@ export interface Expected {
   readonly successes: ReadonlyMap<string, readonly string[]>;
 }
 
-export type ExpectedOutcome =
+type ExpectedOutcome =
   | { readonly kind: 'value'; readonly value: unknown }
   /** The labels of the tasks that threw, of which one is to be named. */
   | { readonly kind: 'failure'; readonly labels: readonly string[] };

@@ -147,7 +147,7 @@ export function testResults(suite: WorkflowSuite): void {
   });
 }
 
-export async function assertFailure(
+async function assertFailure(
   promise: Promise<unknown>,
   task: AsyncResult | undefined,
   label: string,

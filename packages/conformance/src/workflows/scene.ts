@@ -51,6 +51,7 @@ export class Scene {
   readonly #underTest: WorkflowsUnderTest;
   readonly #servers: Server[] = [];
   readonly #workers: Worker[] = [];
+  #closed = false;
   readonly #gates = new Map<string, { readonly opened: Promise<void>; readonly open: () => void }>();
 
   constructor(underTest: WorkflowsUnderTest, patienceMs: number) {
@@ -75,6 +76,10 @@ export class Scene {
       logger: silentLogger,
       ...options,
     });
+    if (this.#closed) {
+      await server.close();
+      throw new Error('The case has ended');
+    }
     this.#servers.push(server);
     return server;
   }
@@ -193,6 +198,8 @@ export class Scene {
 
   /** Closes everything. What still runs is aborted. */
   async close(): Promise<void> {
+    this.#closed = true;
+    this.log.onAdd = () => {};
     for (const { open } of this.#gates.values()) open();
     const closed = await Promise.allSettled(
       [

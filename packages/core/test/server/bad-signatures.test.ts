@@ -19,7 +19,11 @@ describe('send refuses what is no signature', () => {
     ['undefined', undefined, 'Expected a signature, got `undefined` (undefined)'],
     ['null', null, 'Expected a signature, got `null` (null)'],
     ['a text', 'add', 'Expected a signature, got `add` (string)'],
-    ['an array', [add(1)], /^Expected a signature, got `\[.*` \(array\)$/],
+    [
+      'an array',
+      [add(1)],
+      /^Expected a signature, got `\[.*` \(array\): make it a workflow with chain, group or chord$/,
+    ],
     ['a task that was not called', add, /^Expected a signature, got .*: call the task to get one$/],
     ['no name', {}, 'Expected `name` to be a string that is not empty, got `undefined` (undefined)'],
     ['an empty name', { name: '' }, 'Expected `name` to be a string that is not empty, got `` (string)'],

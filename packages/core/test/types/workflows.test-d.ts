@@ -2,10 +2,10 @@
 
 import { expectTypeOf } from 'vitest';
 import type { AsyncResult } from '../../src/async-result.ts';
-import { defineTask } from '../../src/task.ts';
+import { type CompleteSignature, defineTask } from '../../src/task.ts';
 import { int64, rest, string } from '../../src/task-types.ts';
-import { chain, chord, group } from '../../src/workflow.ts';
-import type { ChainResult, ChordResult, GroupResult } from '../../src/workflow-result.ts';
+import { type Chain, chain, chord, group, type Workflow } from '../../src/workflow.ts';
+import type { ChainResult, ChordResult, GroupResult, WorkflowResult } from '../../src/workflow-result.ts';
 import { server } from './tasks.ts';
 
 const add = defineTask('add', { args: rest(int64), returns: int64 });
@@ -91,3 +91,19 @@ expectTypeOf(server.send(chain({ name: 'x' }, shout.partial(), { name: 'y' }))).
 >();
 chord([{ name: 'a' }, { name: 'b' }], shout.partial());
 expectTypeOf(server.send({ name: 'x' })).resolves.toEqualTypeOf<AsyncResult>();
+
+// A chain is often made of an array.
+chain(add(1), ...[1, 2].map((n) => add.partial(n)));
+chain(...[1, 2].map((n) => add(n)));
+expectTypeOf(server.send(chain(...[1, 2].map((n) => add(n))))).resolves.toEqualTypeOf<ChainResult<number>>();
+
+// A workflow can be kept, chosen and passed on.
+const kept = { workflow: chain(add(1), add.partial(2)) as Workflow<number> };
+expectTypeOf(server.send(kept.workflow)).resolves.toEqualTypeOf<WorkflowResult<number>>();
+expectTypeOf(server.send(Math.random() > 0.5 ? chain(add(1)) : chord([add(1)], add.partial()))).resolves.toEqualTypeOf<
+  WorkflowResult<number>
+>();
+const anyChain: Chain = chain(add(1), shout('x').with({ ignoreResult: true }));
+void server.send(anyChain);
+const mixed: CompleteSignature[] = [add(1), shout('x')];
+void server.send(group(mixed));
