@@ -76,7 +76,11 @@ it('runs the tests that the guide for adapters shows', () => {
     .replace('new MyBackend(store)', 'shared')
     .replace('{ createBroker,', '{ runs: 5, createBroker,')}`;
   writeFileSync(join(folder, 'workflows.test.mjs'), program);
-  const output = execFileSync(process.execPath, ['--test', join(folder, 'workflows.test.mjs')]).toString();
+  const output = execFileSync(process.execPath, [
+    '--test',
+    '--test-reporter=tap',
+    join(folder, 'workflows.test.mjs'),
+  ]).toString();
   expect(output).toMatch(/^# fail 0$/m);
   expect(output).toMatch(/^# pass [1-9]\d+$/m);
 }, 120_000);

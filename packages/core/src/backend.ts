@@ -57,7 +57,7 @@ export interface Backend {
   /** Reads states, in the order of `taskUuids`; undefined for what is not there or has expired. Rejects when the store cannot be asked. */
   read(taskUuids: readonly string[]): Promise<(TaskState | undefined)[]>;
 
-  /** Removes states and group metas, any number of them. What is not there is no error. A task and a group may have the same UUID. */
+  /** Removes states and group metas, any number of them. What is not there is no error. */
   purge(uuids: { readonly tasks?: readonly string[]; readonly groups?: readonly string[] }): Promise<void>;
 
   /** Stores a group's meta before its members are sent. Replaces what was there under the same UUID, its claim too. */

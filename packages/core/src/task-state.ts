@@ -63,9 +63,9 @@ export function isOlderThan({ createdAt }: { createdAt?: string | undefined }, t
   return createdAt !== undefined && time !== undefined && Date.parse(createdAt) < Date.parse(time);
 }
 
-/** Whether a state may be of a follow-up of what was sent at `time`: it is later then. Unknown times: yes. */
+/** Whether a state may be of a follow-up of what was sent at `time`: it is later then. Unknown times, and what is no time: yes. */
 export function isAfter({ createdAt }: { createdAt?: string | undefined }, time: string | undefined): boolean {
-  return createdAt === undefined || time === undefined || Date.parse(createdAt) > Date.parse(time);
+  return createdAt === undefined || time === undefined || !(Date.parse(createdAt) <= Date.parse(time));
 }
 
 /**

@@ -147,11 +147,7 @@ export function testResults(suite: WorkflowSuite): void {
   });
 }
 
-async function assertFailure(
-  promise: Promise<unknown>,
-  task: AsyncResult | undefined,
-  label: string,
-): Promise<void> {
+async function assertFailure(promise: Promise<unknown>, task: AsyncResult | undefined, label: string): Promise<void> {
   const error: unknown = await promise.then(
     (value) => assert.fail(`Expected the error of ${label}, got ${JSON.stringify(value)}`),
     (reason) => reason,
