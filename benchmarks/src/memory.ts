@@ -96,17 +96,18 @@ for (let round = 0; round < rounds; round++) {
   record('end to end with results awaited, 100 in flight', await timed(() => endToEnd(server)));
   await server.close();
 
-  // As many tasks for each size, in turns.
-  const chords = newServer();
-  await chords.newWorker('bench', { concurrency: 100 }).start();
+  // As many tasks for each size, each on an engine of its own, after a first chord of that size.
   for (const size of [10, 100, 1_000, 10_000]) {
-    const repeats = Math.max(1, 20_000 / size);
+    const chords = newServer();
+    await chords.newWorker('bench', { concurrency: 100 }).start();
+    await runChord(chords, size);
+    const repeats = 40_000 / size;
     const repeat = async () => {
       for (let i = 0; i < repeats; i++) await runChord(chords, size);
     };
     record(`chord of ${size}`, await timed(repeat, repeats * size));
+    await chords.close();
   }
-  await chords.close();
 }
 
 const cpu = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}`;

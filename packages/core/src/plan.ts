@@ -6,9 +6,9 @@
 
 import { randomUUID } from 'node:crypto';
 import { MachineryError } from './errors.ts';
-import { type Named, withUuids } from './sender.ts';
+import { type Draft, draftOf, type Named, withUuids } from './sender.ts';
 import type { Signature } from './signature.ts';
-import { ignoresResult, ignoringResult, type ReturnsSpec, type TaskSignature } from './task.ts';
+import { ignoresResult, ignoringResult, keepUnwritten, type ReturnsSpec, type TaskSignature } from './task.ts';
 import { checkIsSignature, checkSignature, refuseDelay, withheld } from './validation.ts';
 import { type AnyWorkflow, type Chain, type Chord, type Group, isWorkflow, type Step } from './workflow.ts';
 
@@ -69,8 +69,8 @@ interface Begun<P extends Planned = Planned> {
 
 /** What comes after a step. */
 interface After {
-  /** Ties the last task of the step to it. It may change the copy that it gets. */
-  readonly tie: (end: Named) => Named;
+  /** Ties the last task of the step to it. */
+  readonly tie: (end: Draft) => void;
   /** How many signatures that adds. */
   readonly size: number;
 }
@@ -96,17 +96,20 @@ class Planner {
     const { name, groupUuid, chordCallback, immutable } = signature;
     if (groupUuid || chordCallback !== undefined)
       throw invalid(`Task ${name} has a group or a chord of its own: the workflow gives it one`);
-    const { onSuccess, onError, ...checked } = checkSignature(signature);
+    const draft = draftOf(checkSignature(signature));
+    keepUnwritten(signature, draft);
     const uuid = this.#uuidOf(signature, prefix);
-    const copy: Mutable<Named> = { ...checked, uuid };
-    if (onSuccess !== undefined) {
-      copy.onSuccess = onSuccess.map(named);
-      if (immutable !== true) delete copy.immutable; // decided anew, with what comes after
+    draft.uuid = uuid;
+    if (draft.onSuccess !== undefined) {
+      draft.onSuccess = draft.onSuccess.map(named);
+      draft.immutable = immutable; // what its callbacks want is decided anew, with what comes after
     }
-    if (onError !== undefined) copy.onError = onError.map(named);
+    if (draft.onError !== undefined) draft.onError = draft.onError.map(named);
+    after?.tie(draft);
+    const { definition } = signature as Partial<TaskSignature>;
     return {
-      planned: { kind: 'task', uuid, name, definition: (signature as Partial<TaskSignature>).definition },
-      entries: [withheld(after === undefined ? copy : after.tie(copy))],
+      planned: { kind: 'task', uuid, name, definition },
+      entries: [withheld(draft as Named)],
       size: 1 + (after?.size ?? 0),
     };
   }
@@ -149,9 +152,12 @@ class Planner {
     chord?: { readonly callback: Signature; readonly size: number },
   ): Begun<PlannedGroup> {
     const groupUuid = `group_${randomUUID()}`;
-    const groupTaskCount = members.length;
-    const membership = { groupUuid, groupTaskCount, ...(chord !== undefined && { chordCallback: chord.callback }) };
-    const after = { tie: (end: Named) => Object.assign(end, membership), size: chord?.size ?? 0 };
+    const tie = (end: Draft) => {
+      end.groupUuid = groupUuid;
+      end.groupTaskCount = members.length;
+      end.chordCallback = chord?.callback;
+    };
+    const after = { tie, size: chord?.size ?? 0 };
     const planned: Planned[] = [];
     const entries: Named[] = [];
     let size = 0;
@@ -165,8 +171,6 @@ class Planner {
     return { planned: { kind: 'group', groupUuid, members: planned }, entries, size };
   }
 }
-
-type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** A callback with all its UUIDs, which still says what it ignores. */
 function named(callback: Signature): Signature {
@@ -187,7 +191,10 @@ function nonEmpty({ steps }: Chain<never>): readonly [Step, ...Step[]] {
 }
 
 function followedBy({ entries, size }: Begun): After {
-  return { tie: (end) => ({ ...end, onSuccess: [...(end.onSuccess ?? []), ...entries] }), size };
+  const tie = (end: Draft) => {
+    end.onSuccess = end.onSuccess === undefined ? entries : [...end.onSuccess, ...entries];
+  };
+  return { tie, size };
 }
 
 /** Go's Immutable on a callback: it gets no results, and passes none on. `given` is the callback as it was, without what follows. */

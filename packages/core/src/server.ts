@@ -250,7 +250,7 @@ export class Server implements AsyncDisposable {
     const { root, entries, ...groups } = planOf(workflow);
     const [first] = entries;
     if (first !== undefined && options.signal?.aborted) throw sendAborted(first, options.signal);
-    const sendables = entries.map((entry) => this.#engine.sender.completeNamed(delayed(entry)));
+    const sendables = entries.map((entry) => this.#engine.sender.completeDraft(delayed(entry)));
     await sendWorkflow(this.#engine, sendables, groups, options);
     return workflowResult(this.#engine, root, true) as WorkflowResult;
   }

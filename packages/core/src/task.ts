@@ -237,6 +237,13 @@ export function ignoresResult(signature: Signature): boolean {
   return (signature as Unwritten)[ignoreResultKey] === true;
 }
 
+/** Gives `copy` what `signature` has beside its fields. */
+export function keepUnwritten(signature: Signature, copy: object): void {
+  const { [delayKey]: delayMs, [ignoreResultKey]: ignores }: Unwritten = signature as Unwritten;
+  if (delayMs !== undefined) (copy as Unwritten)[delayKey] = delayMs;
+  if (ignores !== undefined) (copy as Unwritten)[ignoreResultKey] = ignores;
+}
+
 export function ignoringResult<S extends Signature>(signature: S): S {
   return { ...signature, [ignoreResultKey]: true };
 }

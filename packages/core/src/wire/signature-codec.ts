@@ -28,14 +28,22 @@ const minInt = Number.MIN_SAFE_INTEGER;
 const maxInt = Number.MAX_SAFE_INTEGER;
 const maxPriority = 255;
 
-/** The message of a signature, without the fields at their zero values. */
-export function encodeSignature(signature: Signature): string {
-  const text = encodeCompact(signature, 0);
-  text.charCodeAt(0);
+/**
+ * The message of a signature, without the fields at their zero values.
+ * @param chordCallback the chord's callback as text, where it has been encoded before: all members carry the same.
+ */
+export function encodeSignature(signature: Signature, chordCallback?: string): string {
+  const text = encodeCompact(signature, 0, chordCallback);
+  text.charCodeAt(0); // makes one flat string of what was put together: a large group is held in memory for a while
   return text;
 }
 
-function encodeCompact(signature: Signature, depth: number): string {
+/** A chord's callback as its members carry it. */
+export function encodeChordCallback(callback: Signature): string {
+  return encodeCompact(callback, 1);
+}
+
+function encodeCompact(signature: Signature, depth: number, callbackText?: string): string {
   if (depth > maxCallbackDepth) throw tooDeep();
   const { uuid, name, routingKey, eta, groupUuid, groupTaskCount, args, headers, priority } = signature;
   const { retryCount, retryTimeout, onSuccess, onError, chordCallback } = signature;
@@ -53,7 +61,8 @@ function encodeCompact(signature: Signature, depth: number): string {
   if (retryTimeout) text += `,"RetryTimeout":${writeInteger('retryTimeout', retryTimeout, minInt, maxInt)}`;
   if (onSuccess !== undefined) text += `,"OnSuccess":${encodeCallbacks(onSuccess, encodeCompact, depth)}`;
   if (onError !== undefined) text += `,"OnError":${encodeCallbacks(onError, encodeCompact, depth)}`;
-  if (chordCallback !== undefined) text += `,"ChordCallback":${encodeCompact(chordCallback, depth + 1)}`;
+  if (chordCallback !== undefined)
+    text += `,"ChordCallback":${callbackText ?? encodeCompact(chordCallback, depth + 1)}`;
   if (brokerMessageGroupId) text += `,"BrokerMessageGroupId":${quoteJson(brokerMessageGroupId)}`;
   if (sqsReceiptHandle) text += `,"SQSReceiptHandle":${quoteJson(sqsReceiptHandle)}`;
   if (signature.stopTaskDeletionOnError) text += ',"StopTaskDeletionOnError":true';
