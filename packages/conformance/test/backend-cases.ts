@@ -5,35 +5,7 @@ import type { Backend, ChordClaim, Outcome, StateWrite, TaskState } from '@machi
 import { MemoryBackend } from '@machinery/core/memory';
 import { expect, it } from 'vitest';
 import { testBackend } from '../src/backend/index.ts';
-import type { Runner } from '../src/index.ts';
-
-interface CollectedCase {
-  readonly name: string;
-  readonly run: () => Promise<void>;
-}
-
-/** The cases that a suite defines, with the names of what they are described by in front. */
-export function casesOf(define: (runner: Runner) => void): readonly CollectedCase[] {
-  const cases: CollectedCase[] = [];
-  const path: string[] = [];
-  define({
-    describe(name, defineCases) {
-      path.push(name);
-      defineCases();
-      path.pop();
-    },
-    it(name, run) {
-      cases.push({ name: [...path, name].join(': '), run });
-    },
-    before() {
-      throw new Error('Expected the suite to need no hooks');
-    },
-    after() {
-      throw new Error('Expected the suite to need no hooks');
-    },
-  });
-  return cases;
-}
+import { type CollectedCase, casesOf } from './collected-cases.ts';
 
 /** Runs the cases one after another and answers the names of those that fail, with why. */
 export async function failuresOf(cases: readonly CollectedCase[]): Promise<Map<string, string>> {

@@ -13,7 +13,8 @@ import {
 import { MemoryBackend } from '@machinery/core/memory';
 import { describe, expect, it } from 'vitest';
 import { testBackend } from '../src/backend/index.ts';
-import { casesOf, failuresOf, handlesOn, Mutant, type Mutation, testMutations } from './backend-cases.ts';
+import { failuresOf, handlesOn, Mutant, type Mutation, testMutations } from './backend-cases.ts';
+import { casesOf } from './collected-cases.ts';
 
 type Watcher = (state: TaskState) => void;
 

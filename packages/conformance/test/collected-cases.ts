@@ -1,4 +1,4 @@
-// What the tests of the suite of workflows are made of: clients of an adapter in this process, and a runner that keeps the
+// What the tests of the suites share: clients of an adapter in this process, and a runner that keeps the
 // cases it is given.
 
 import type { Runner } from '../src/index.ts';
@@ -20,7 +20,7 @@ export interface CollectedCase {
 }
 
 /** The cases that a suite defines, with the names of what they are described by in front. */
-export function collectedCases(define: (runner: Runner) => void): readonly CollectedCase[] {
+export function casesOf(define: (runner: Runner) => void): readonly CollectedCase[] {
   const cases: CollectedCase[] = [];
   const path: string[] = [];
   const noHooks = () => {

@@ -3,7 +3,8 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testLock } from '../src/lock/index.ts';
-import { casesOf, failuresOf } from './backend-cases.ts';
+import { failuresOf } from './backend-cases.ts';
+import { casesOf } from './collected-cases.ts';
 import { MapLock } from './map-lock.ts';
 
 type LockClass = new (expiries: Map<string, bigint>) => MapLock;

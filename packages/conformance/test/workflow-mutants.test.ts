@@ -4,7 +4,7 @@ import type { Backend, Broker, Consumer, Delivery, Message } from '@machinery/co
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 import { describe, expect, it } from 'vitest';
 import { testWorkflows } from '../src/workflows/index.ts';
-import { clientOf, collectedCases } from './collected-cases.ts';
+import { casesOf, clientOf } from './collected-cases.ts';
 
 interface Mutant {
   readonly backend?: (inner: Backend) => Partial<Backend>;
@@ -177,7 +177,7 @@ function casesFor({ backend, broker, caughtBy }: Mutant) {
   const [innerBroker, innerBackend] = [new MemoryBroker(), new MemoryBackend()];
   const sharedBroker = mutated<Broker>(innerBroker, broker?.(innerBroker));
   const sharedBackend = mutated<Backend>(innerBackend, backend?.(innerBackend));
-  const cases = collectedCases((runner) =>
+  const cases = casesOf((runner) =>
     testWorkflows(runner, {
       createBroker: () => clientOf(sharedBroker),
       createBackend: () => clientOf(sharedBackend),

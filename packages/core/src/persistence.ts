@@ -22,8 +22,7 @@ export class Persistence {
 
   /** @param who says in logs who waits for a server. */
   constructor(engine: Engine, who: string, signal: AbortSignal) {
-    const { storesResults, readConsumes } = engine.backend.capabilities;
-    this.mayRead = storesResults && readConsumes !== true;
+    this.mayRead = engine.results.mayRead;
     this.signal = signal;
     this.#engine = engine;
     this.#who = who;

@@ -46,8 +46,14 @@ export class ResultWaiter {
     this.#reads = new Batcher((uuids) => this.#readStates(uuids), { maxItems: backend.capabilities.maxBatch });
   }
 
+  /** Whether reading a state takes it away (AMQP). */
   get readConsumes(): boolean {
     return this.#backend.capabilities.readConsumes === true;
+  }
+
+  /** Whether states are stored and may be looked at: whoever waits for one still finds it. */
+  get mayRead(): boolean {
+    return this.#backend.capabilities.storesResults && !this.readConsumes;
   }
 
   /** Reads one state, together with whatever else is read in this tick. */
@@ -55,7 +61,7 @@ export class ResultWaiter {
     if (!this.#backend.capabilities.storesResults) throw noResults(this.#backend);
     const state = await this.#reads.add(taskUuid);
     // Where reading takes a state away, nobody else will find it.
-    if (state && isFinal(state.state) && this.#backend.capabilities.readConsumes === true) {
+    if (state && isFinal(state.state) && this.readConsumes) {
       for (const waiter of this.#waiters) if (waiter.taskUuid === taskUuid) waiter.resolve(state);
     }
     return state;
@@ -89,7 +95,7 @@ export class ResultWaiter {
         taskUuid,
         since: Date.now(),
         readAt: 0,
-        seen: sentHere && this.#backend.capabilities.readConsumes !== true,
+        seen: sentHere && !this.readConsumes,
         resolve: (state) => {
           end();
           resolve(state);
@@ -211,12 +217,11 @@ export class ResultWaiter {
   }
 
   #found(waiter: Waiter, state: TaskState | undefined): void {
-    const { readConsumes } = this.#backend.capabilities;
     const waitedMs = Date.now() - waiter.since;
     if (state !== undefined && isFinal(state.state)) waiter.resolve(state);
     else if (state === undefined && waiter.seen) waiter.reject(expired(waiter.taskUuid));
     else {
-      waiter.seen ||= state !== undefined && readConsumes !== true;
+      waiter.seen ||= state !== undefined && !this.readConsumes;
       waiter.readAt =
         Date.now() + (this.#backend.watch === undefined ? Math.min(maxPollMs, waitedMs / 5) : pushedPollMs);
     }

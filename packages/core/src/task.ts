@@ -244,6 +244,7 @@ export function keepUnwritten(signature: Signature, copy: object): void {
   if (ignores !== undefined) (copy as Unwritten)[ignoreResultKey] = ignores;
 }
 
+/** A copy that wants nothing of the step before it. */
 export function ignoringResult<S extends Signature>(signature: S): S {
   return { ...signature, [ignoreResultKey]: true };
 }

@@ -63,9 +63,9 @@ interface Unsent {
   readonly error: Error;
 }
 
-function checkSupport({ backend }: Engine, { groups, hasChords }: Groups): void {
-  const { storesResults, readConsumes, maxGroupSize = Number.POSITIVE_INFINITY } = backend.capabilities;
-  if (hasChords && (!storesResults || readConsumes === true)) throw new NotSupportedError(backend.name, 'chords');
+function checkSupport({ backend, results }: Engine, { groups, hasChords }: Groups): void {
+  const { maxGroupSize = Number.POSITIVE_INFINITY } = backend.capabilities;
+  if (hasChords && !results.mayRead) throw new NotSupportedError(backend.name, 'chords');
   for (const { members } of groups) {
     if (members.length > maxGroupSize)
       throw new NotSupportedError(backend.name, `groups of ${members.length} tasks: ${maxGroupSize} is the most`);
@@ -127,7 +127,7 @@ function* slices<T>(items: readonly T[]): Generator<readonly T[]> {
 
 /** What the broker does not have. Of a message that may be out, a state beyond PENDING tells that it is. */
 async function unsentTasks(
-  { results, backend }: Engine,
+  { results }: Engine,
   entries: readonly Sendable[],
   outcomes: readonly Outcome[],
 ): Promise<Unsent[]> {
@@ -136,8 +136,7 @@ async function unsentTasks(
       const task = entries[i] as Sendable;
       if (outcome.status === 'stored') return [];
       if (outcome.status === 'failed') return [{ task, error: outcome.error }];
-      const mayRead = backend.capabilities.storesResults && backend.capabilities.readConsumes !== true;
-      const state = mayRead ? await results.read(task.uuid).catch(() => undefined) : undefined;
+      const state = results.mayRead ? await results.read(task.uuid).catch(() => undefined) : undefined;
       if (state !== undefined && state.state !== 'PENDING') return [];
       const text = `Task ${task.name} (${task.uuid}) may or may not have been published: ${outcome.error.message}`;
       return [{ task, error: new MachineryError('ERR_MACHINERY_PUBLISH_UNKNOWN', text, { cause: outcome.error }) }];

@@ -3,6 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Backend, BackendCapabilities } from '@machinery/core';
+import { withOpened } from '../opened.ts';
 import { type Runner, within } from '../runner.ts';
 
 /** A timer may fire a millisecond before its time. */
@@ -85,26 +86,13 @@ export class BackendSuite {
     return 30_000 + 6 * this.patienceMs;
   }
 
-  async #run(run: Case): Promise<void> {
-    const opened: Backend[] = [];
-    const open = async () => {
-      const backend = bounded(await this.#create(), this.patienceMs);
-      opened.push(backend);
-      return backend;
-    };
-    const close = () => Promise.all(opened.map((backend) => backend.close()));
-    try {
-      await run(open);
-    } catch (error) {
-      await close().catch(() => {}); // what went wrong first says more
-      throw error;
-    }
-    await close();
+  #run(run: Case): Promise<void> {
+    return withOpened(async () => bounded(await this.#create(), this.patienceMs), run);
   }
 }
 
 /** The same adapter, each of whose promises rejects when it takes too long. */
-function bounded<T extends { readonly name: string }>(adapter: T, patienceMs: number): T {
+export function bounded<T extends { readonly name: string }>(adapter: T, patienceMs: number): T {
   return new Proxy(adapter, {
     get(target, key) {
       const member: unknown = Reflect.get(target, key, target);

@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { contractVersion, type Lock } from '@machinery/core';
+import { bounded } from '../backend/backend-under-test.ts';
+import { withOpened } from '../opened.ts';
 import { type Runner, within } from '../runner.ts';
 import type { LockUnderTest } from './lock-under-test.ts';
 
@@ -23,29 +25,12 @@ type Open = () => Promise<Lock>;
 
 /** Defines the cases that a lock has to pass, against a real server. Every case uses keys of its own. */
 export function testLock(runner: Runner, { create, patienceMs = 10_000 }: LockUnderTest): void {
+  const openBounded = async () => bounded(await create(), patienceMs);
   const it = (name: string, run: (open: Open) => Promise<void>) =>
-    runner.it(name, () => runCase(run), 30_000 + 6 * patienceMs);
-
-  async function runCase(run: (open: Open) => Promise<void>): Promise<void> {
-    const opened: Lock[] = [];
-    const close = () =>
-      Promise.all(opened.map((lock) => within(patienceMs, `${lock.name} to close`, Promise.resolve(lock.close()))));
-    const open = async () => {
-      const lock = await create();
-      opened.push(lock);
-      return lock;
-    };
-    try {
-      await run(open);
-    } catch (error) {
-      await close().catch(() => {}); // what went wrong first says more
-      throw error;
-    }
-    await close();
-  }
+    runner.it(name, () => withOpened(openBounded, run), 30_000 + 6 * patienceMs);
 
   const acquire = async (lock: Lock, key: string, expiresAtNs: bigint): Promise<boolean> => {
-    const taken = await within(patienceMs, `${lock.name} to answer`, lock.acquire(key, expiresAtNs));
+    const taken = await lock.acquire(key, expiresAtNs);
     assert.equal(typeof taken, 'boolean');
     return taken;
   };
