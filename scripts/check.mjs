@@ -12,6 +12,7 @@ const failed = [];
 check('build', () => turbo('build'));
 check('biome', () => run('biome', ['ci', '--error-on-warnings', '.']));
 check('knip', () => run('knip', []));
+check('docs', () => run(process.execPath, [join(root, 'docs/api/build.mjs')], { quiet: true }));
 const packages = publishable().map((one) => ({ ...one, tarball: join(temporary, `${one.folder}.tgz`) }));
 for (const { folder, name, tarball } of packages) {
   check(`${name}: pack`, () =>

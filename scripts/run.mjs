@@ -1,11 +1,11 @@
-// `npm run build`, `npm test`, `npm run demo` and `npm run bench`, from a fresh clone: node scripts/run.mjs <command> [arguments]
+// What `npm run build`, `test`, `demo`, `bench` and `docs` do, from a fresh clone: node scripts/run.mjs <command> [arguments]
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { install, root, run, turbo } from './workspace.mjs';
 
-const commands = { build, test, demo, bench };
+const commands = { build, test, demo, bench, docs };
 const [name, ...args] = process.argv.slice(2);
 if (!Object.hasOwn(commands, name)) {
   console.error(`Expected one of ${Object.keys(commands).join(', ')}, got ${name}`);
@@ -33,6 +33,11 @@ function bench() {
     return run(process.execPath, [join(dist, `${args[0]}.js`), ...args.slice(1)]);
   const files = readdirSync(dist).filter((file) => file.endsWith('.js'));
   return Math.max(0, ...files.map((file) => run(process.execPath, [join(dist, file), ...args])));
+}
+
+/** Writes the API reference to docs/api/out. It is made of the sources: nothing needs to be built first. */
+function docs() {
+  return run(process.execPath, [join(root, 'docs/api/build.mjs')]);
 }
 
 /** Builds, checks the types of the tests and runs them; arguments go to vitest. The last line is the count. */

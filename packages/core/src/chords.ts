@@ -214,7 +214,7 @@ export class Chords {
   /** Keeps the meta for as long after each completion as a state is kept; undefined: it still is, as it is most of the time. */
   #renewInTime(group: Group, sentAt: string | undefined): Promise<void> | undefined {
     const expiresInSeconds = this.#engine.sender.expiresInSeconds(undefined);
-    const now = Date.now();
+    const now = this.#engine.clock.now();
     group.renewedAt ||= sentAt === undefined ? 1 : Date.parse(sentAt);
     if (now - group.renewedAt < expiresInSeconds * 1_000 * renewAfter) return undefined;
     group.renewedAt = now;

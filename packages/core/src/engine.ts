@@ -2,6 +2,7 @@
 
 import type { Backend } from './backend.ts';
 import type { Broker } from './broker.ts';
+import type { Clock } from './clock.ts';
 import type { Logger } from './logger.ts';
 import type { Registry } from './registry.ts';
 import type { ResultWaiter } from './result-waiter.ts';
@@ -12,6 +13,7 @@ import type { SafeTelemetry } from './telemetry.ts';
 export interface Engine {
   readonly broker: Broker;
   readonly backend: Backend;
+  readonly clock: Clock;
   readonly defaultQueue: string;
   readonly logger: Logger;
   readonly telemetry: SafeTelemetry;

@@ -82,6 +82,10 @@ export type { PrePublishHandler } from './sender.ts';
 export { type SendOptions, Server, type ServerOptions } from './server.ts';
 export type { Arg, Signature } from './signature.ts';
 
+// Sending periodically.
+
+export type { Periodic, PeriodicEntry, PeriodicOptions, PeriodicScheduler } from './periodic.ts';
+
 // Running.
 
 export type { HandlerOptions, PlainTask, RegisteredTask } from './registry.ts';
@@ -118,6 +122,7 @@ export type {
   Message,
   Settlement,
 } from './broker.ts';
+export type { Alarm, Clock } from './clock.ts';
 export type { Lock } from './lock.ts';
 export { consoleLogger, type Logger, silentLogger } from './logger.ts';
 export type { Metric, Telemetry } from './telemetry.ts';

@@ -59,6 +59,35 @@ export function planOf(workflow: AnyWorkflow): Plan {
   return { root, entries, groups, hasChords: hasChord(root) };
 }
 
+/**
+ * A copy without the UUIDs that its tasks were given, so that each sending has its own.
+ * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT when it can never be sent.
+ */
+export function withFreshUuids<T extends Signature | AnyWorkflow>(what: T): T {
+  if (isWorkflow(what)) planOf(what);
+  else checkSignature(what);
+  return fresh(what);
+}
+
+function fresh<T extends Signature | AnyWorkflow>(step: T): T;
+function fresh(step: Signature | AnyWorkflow): Signature | AnyWorkflow {
+  if (!isWorkflow(step)) return withoutUuids(step);
+  if (step.kind === 'chain') return { ...step, steps: step.steps.map(fresh) };
+  const members = step.members.map(fresh);
+  return step.kind === 'group' ? { ...step, members } : { ...step, members, callback: fresh(step.callback) };
+}
+
+function withoutUuids<S extends Signature>(signature: S): S {
+  const { onSuccess, onError, chordCallback } = signature;
+  const copy: S = Object.assign(Object.create(Object.getPrototypeOf(signature)), signature, {
+    ...(onSuccess !== undefined && { onSuccess: onSuccess.map(withoutUuids) }),
+    ...(onError !== undefined && { onError: onError.map(withoutUuids) }),
+    ...(chordCallback !== undefined && { chordCallback: withoutUuids(chordCallback) }),
+  });
+  delete (copy as { uuid?: string }).uuid;
+  return copy;
+}
+
 /** A step, and the tasks that it begins with. */
 interface Begun<P extends Planned = Planned> {
   readonly planned: P;

@@ -249,7 +249,7 @@ export class Processor {
 
   async #retry(attempt: Attempt, delayMs: number, usesRetry: boolean, error: unknown): Promise<Verdict> {
     const { signature } = attempt;
-    const eta = etaAfter(delayMs);
+    const eta = etaAfter(delayMs, this.#engine.clock);
     const next = nextAttempt(signature, eta, usesRetry);
     const more = { retryEta: eta, retryCount: next.retryCount ?? 0 };
     if (isChordMember(signature)) await this.#followUps.chords.keepUntil(signature, etaMs(eta));

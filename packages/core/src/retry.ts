@@ -1,5 +1,6 @@
 // When and as what a failed attempt is tried again. Pure: `processor.ts` stores and publishes what is decided here.
 
+import type { Clock } from './clock.ts';
 import { header } from './headers.ts';
 import { checkOptions, number, optional } from './options.ts';
 import type { Signature } from './signature.ts';
@@ -72,9 +73,9 @@ export function nextAttempt(signature: Signature, eta: string, usesRetry: boolea
 }
 
 /** The time `delayMs` from now, rounded up to a whole millisecond, as it travels. */
-export function etaAfter(delayMs: number): string {
+export function etaAfter(delayMs: number, clock: Clock): string {
   // RFC 3339 has four digits for the year: what lies beyond waits till the end of time.
-  return encodeTime(new Date(Math.min(Date.now() + Math.ceil(delayMs), Date.UTC(9999, 11, 31))));
+  return encodeTime(new Date(Math.min(clock.now() + Math.ceil(delayMs), Date.UTC(9999, 11, 31))));
 }
 
 /** A positive number of milliseconds from a header; undefined when it is absent or is no such number. */

@@ -4,6 +4,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Batcher } from './batcher.ts';
 import type { Broker, Message } from './broker.ts';
+import type { Clock } from './clock.ts';
 import { errorText, MachineryError } from './errors.ts';
 import { header } from './headers.ts';
 import { invalidOption } from './options.ts';
@@ -32,6 +33,7 @@ export type PrePublishHandler = (signature: Signature) => Signature | undefined 
 
 export interface SenderOptions {
   readonly broker: Broker;
+  readonly clock: Clock;
   readonly states: StateWriter;
   readonly defaultQueue: string;
   readonly resultsExpireInSeconds: number;
@@ -44,7 +46,7 @@ export class Sender {
   readonly #options: SenderOptions;
   readonly #publishes: Batcher<Message, Outcome>;
   readonly #defaultRoutingKey: string;
-  #clock = { time: 0, text: '' };
+  #lastNow = { time: 0, text: '' };
   #encoded: { readonly callback: Signature; readonly text: string } | undefined;
 
   constructor(options: SenderOptions) {
@@ -128,7 +130,8 @@ export class Sender {
 
   /** How long a state is kept: its expiry counts from the ETA, when there is one. */
   expiresInSeconds(dueAtMs: number | undefined): number {
-    const waitSeconds = dueAtMs === undefined ? 0 : Math.max(0, Math.ceil((dueAtMs - Date.now()) / 1_000));
+    const waitSeconds =
+      dueAtMs === undefined ? 0 : Math.max(0, Math.ceil((dueAtMs - this.#options.clock.now()) / 1_000));
     return this.#options.resultsExpireInSeconds + waitSeconds;
   }
 
@@ -138,9 +141,9 @@ export class Sender {
 
   /** The time as it comes back from the state's CreatedAt; formatted once for a millisecond. */
   now(): string {
-    const time = Date.now();
-    if (time !== this.#clock.time) this.#clock = { time, text: encodeTime(new Date(time)) };
-    return this.#clock.text;
+    const time = this.#options.clock.now();
+    if (time !== this.#lastNow.time) this.#lastNow = { time, text: encodeTime(new Date(time)) };
+    return this.#lastNow.text;
   }
 
   #handled(signature: Sendable): Sendable {
@@ -174,7 +177,7 @@ export class Sender {
       );
     if (eta === undefined) return { body, routingKey, signature };
     const dueAtMs = etaMs(eta);
-    if (dueAtMs - Date.now() > maxDelayMs)
+    if (dueAtMs - this.#options.clock.now() > maxDelayMs)
       throw new MachineryError(
         'ERR_MACHINERY_NOT_SUPPORTED',
         `Task ${name} (${uuid}) has the ETA ${encodeTime(eta)}: ${broker} delays by ${maxDelayMs} ms at most`,

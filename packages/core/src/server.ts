@@ -1,9 +1,12 @@
 // The entry point: what a program configures once. It registers tasks, sends signatures, hands out results and makes
 // workers. Sending goes through `sender.ts`, waiting through `result-waiter.ts`, running through `worker.ts`.
 
+import { basename } from 'node:path';
 import type { AsyncResult } from './async-result.ts';
+import { Attempt, type Ended, nextTurn } from './attempt.ts';
 import type { Backend } from './backend.ts';
 import type { Broker } from './broker.ts';
+import { type Clock, clockCheck, systemClock } from './clock.ts';
 import { checkAdapter } from './contract-version.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, NotSupportedError } from './errors.ts';
@@ -21,6 +24,7 @@ import {
   string,
   timerMs,
 } from './options.ts';
+import { type Periodic, type PeriodicEntry, type PeriodicOptions, PeriodicScheduler } from './periodic.ts';
 import { planOf } from './plan.ts';
 import {
   declaredTask,
@@ -41,6 +45,7 @@ import {
   type CompleteSignature,
   delayOf,
   type HandlerOf,
+  isTask,
   type PlainSignature,
   type Result,
   type ReturnsSpec,
@@ -51,7 +56,7 @@ import {
 } from './task.ts';
 import { SafeTelemetry, type Telemetry } from './telemetry.ts';
 import { checkIsSignature, checkSignature } from './validation.ts';
-import { decodeSignature } from './wire/signature-codec.ts';
+import { decodeSignature, encodeSignature } from './wire/signature-codec.ts';
 import { Worker, type WorkerOptions } from './worker.ts';
 import { type AnyWorkflow, type Chain, type Chord, type Group, isWorkflow, type Workflow } from './workflow.ts';
 import { type ChainResult, type ChordResult, GroupResult, type WorkflowResult } from './workflow-result.ts';
@@ -60,8 +65,13 @@ import { sendWorkflow, type WorkflowOptions } from './workflow-sender.ts';
 export interface ServerOptions {
   readonly broker: Broker;
   readonly backend: Backend;
-  /** Needed for periodic tasks only. */
+  /** Needed for periodic entries only: it lets one of many schedulers send a tick. */
   readonly lock?: Lock;
+  /**
+   * Part of the locks' names of periodic entries: processes with the same entries must have the same one. Default, as in
+   * Go: the file name of the program, here its script's.
+   */
+  readonly programName?: string;
   /** The queue of signatures and workers that name none. Default: `machinery_tasks`, as in Go. */
   readonly defaultQueue?: string;
   /** How long states are kept, in seconds. Default: 3600, as in Go. */
@@ -71,6 +81,8 @@ export interface ServerOptions {
   readonly telemetry?: Telemetry;
   /** Called with every signature before it is published, callbacks and retries too: answer another one to send that instead. */
   readonly prePublishHandler?: PrePublishHandler;
+  /** For tests: see `@machinery/core/testing`. Default: the system's. */
+  readonly clock?: Clock;
 }
 
 /** Options of one `send`. */
@@ -81,6 +93,8 @@ export type SendOptions<R = unknown> = SignatureOptions<R> & {
 
 export class Server implements AsyncDisposable {
   readonly lock: Lock | undefined;
+  /** The periodic entries. */
+  readonly periodic: PeriodicScheduler;
   readonly #engine: Engine;
   readonly #workers = new Set<Worker>();
   #closing: Promise<void> | undefined;
@@ -91,6 +105,7 @@ export class Server implements AsyncDisposable {
       broker: object,
       backend: object,
       lock: optional(object),
+      programName: optional(string),
       defaultQueue: optional(string),
       resultsExpireInSeconds: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
       logger: optional((value) =>
@@ -102,27 +117,32 @@ export class Server implements AsyncDisposable {
       ),
       telemetry: optional(object),
       prePublishHandler: optional(fn),
+      clock: optional(clockCheck),
     });
     checkAdapter('broker', options.broker);
     checkAdapter('backend', options.backend);
     if (options.lock !== undefined) checkAdapter('lock', options.lock);
     const { broker, backend, lock, defaultQueue = 'machinery_tasks' } = options;
     const logger = guardedLogger(options.logger ?? consoleLogger);
-    const { resultsExpireInSeconds = 3_600, prePublishHandler } = options;
+    const { resultsExpireInSeconds = 3_600, prePublishHandler, clock = systemClock } = options;
+    const { programName = basename(process.argv[1] ?? process.argv0) } = options;
     broker.attach?.({ defaultQueue, logger });
     backend.attach?.({ logger });
     const telemetry = new SafeTelemetry(options.telemetry ?? {}, logger);
     const states = new StateWriter(backend, logger);
     this.lock = lock;
+    const send = (what: Signature | AnyWorkflow, how?: PeriodicOptions) => this.#send(what, how);
+    this.periodic = new PeriodicScheduler({ clock, lock, logger, programName, send });
     this.#engine = {
       broker,
       backend,
+      clock,
       defaultQueue,
       logger,
       telemetry,
       registry: new Registry(),
       states,
-      sender: new Sender({ broker, states, defaultQueue, resultsExpireInSeconds, telemetry, prePublishHandler }),
+      sender: new Sender({ broker, clock, states, defaultQueue, resultsExpireInSeconds, telemetry, prePublishHandler }),
       results: new ResultWaiter(backend, logger),
     };
   }
@@ -226,6 +246,13 @@ export class Server implements AsyncDisposable {
     options?: SendOptions | WorkflowOptions,
   ): Promise<AsyncResult<unknown> | WorkflowResult> {
     this.#refuseWhenClosed();
+    return this.#send(what, options);
+  }
+
+  #send(
+    what: Signature | AnyWorkflow,
+    options?: SendOptions | WorkflowOptions,
+  ): Promise<AsyncResult<unknown> | WorkflowResult> {
     return isWorkflow(what) ? this.#sendWorkflow(what, options as WorkflowOptions) : this.#sendOne(what, options);
   }
 
@@ -250,7 +277,7 @@ export class Server implements AsyncDisposable {
     const { root, entries, ...groups } = planOf(workflow);
     const [first] = entries;
     if (first !== undefined && options.signal?.aborted) throw sendAborted(first, options.signal);
-    const sendables = entries.map((entry) => this.#engine.sender.completeDraft(delayed(entry)));
+    const sendables = entries.map((entry) => this.#engine.sender.completeDraft(this.#delayed(entry)));
     await sendWorkflow(this.#engine, sendables, groups, options);
     return workflowResult(this.#engine, root, true) as WorkflowResult;
   }
@@ -278,6 +305,57 @@ export class Server implements AsyncDisposable {
   /** Go's name of `send` for a chord. */
   sendChord<V>(chord: Chord<[], unknown, V>, options?: WorkflowOptions): Promise<ChordResult<V>> {
     return this.send(chord, options);
+  }
+
+  /**
+   * Sends a signature at the times of a cron spec, by whichever process gets the lock for it. UUIDs are fresh each time.
+   * The entry keeps the process alive until it is removed or the server is closed. A tick is sent at most once: one that
+   * cannot be sent is warned of and tried again until the next one is due.
+   * @param spec as in Go: five fields, `@daily` …, `@every 90s`, with `CRON_TZ=Europe/Berlin ` in front for another time zone
+   * than the process's.
+   * @param name of the entry, the same in all processes that have it.
+   * @param signature or a function that makes it at each tick.
+   * @throws MachineryError ERR_MACHINERY_INVALID_OPTION (a spec that Go refuses, a name that is taken, no lock),
+   * ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT, ERR_MACHINERY_CLOSED.
+   */
+  registerPeriodicTask<R extends ReturnsSpec>(
+    spec: string,
+    name: string,
+    signature: Periodic<CompleteSignature<R>>,
+  ): PeriodicEntry;
+  registerPeriodicTask(spec: string, name: string, signature: Periodic<PlainSignature>): PeriodicEntry;
+  registerPeriodicTask(spec: string, name: string, signature: Periodic<Signature>): PeriodicEntry {
+    return this.#registerPeriodic('task', spec, name, signature);
+  }
+
+  /** The same for a chain. */
+  registerPeriodicChain<V>(spec: string, name: string, chain: Periodic<Chain<[], unknown, V>>): PeriodicEntry {
+    return this.#registerPeriodic('chain', spec, name, chain);
+  }
+
+  /** The same for a group. */
+  registerPeriodicGroup<V>(
+    spec: string,
+    name: string,
+    group: Periodic<Group<[], unknown, V>>,
+    options?: PeriodicOptions,
+  ): PeriodicEntry {
+    return this.#registerPeriodic('group', spec, name, group, options);
+  }
+
+  /** The same for a chord. */
+  registerPeriodicChord<V>(
+    spec: string,
+    name: string,
+    chord: Periodic<Chord<[], unknown, V>>,
+    options?: PeriodicOptions,
+  ): PeriodicEntry {
+    return this.#registerPeriodic('chord', spec, name, chord, options);
+  }
+
+  #registerPeriodic(...entry: Parameters<PeriodicScheduler['register']>): PeriodicEntry {
+    this.#refuseWhenClosed();
+    return this.periodic.register(...entry);
   }
 
   /** The result of a task that was sent before, here or in another process. */
@@ -339,7 +417,7 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Stops the workers after their running tasks, rejects whoever waits for a result, and closes broker, backend and lock:
+   * Ends the periodic entries, stops the workers after their running tasks, rejects whoever waits for a result, and closes broker, backend and lock:
    * servers that share one are closed together. Safe to call twice.
    */
   close(): Promise<void> {
@@ -348,6 +426,7 @@ export class Server implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    await this.periodic.close();
     await Promise.all([...this.#workers].map((worker) => worker[Symbol.asyncDispose]()));
     await this.#engine.states.settled(); // a send stores PENDING first
     await this.#engine.sender.settled();
@@ -364,27 +443,36 @@ export class Server implements AsyncDisposable {
     return this.close();
   }
 
+  /** One attempt in this process, of what would travel: nothing is stored, sent or tried again. For `@machinery/core/testing`. */
+  protected async attempt(signature: Signature): Promise<Ended> {
+    const task = this.getRegisteredTask(signature?.name);
+    const received = decodeSignature(encodeSignature(this.#prepare(signature, undefined)));
+    const attempt = new Attempt(received as Sendable, this.#engine);
+    const args = attempt.decodeArgs(task);
+    if (args !== undefined) {
+      await attempt.run(task, args);
+      await nextTurn();
+    }
+    return attempt.seal();
+  }
+
   #prepare(signature: Signature, options: SendOptions | undefined): Sendable {
     checkIsSignature(signature);
     const wanted =
       options === undefined ? signature : withOptions(signature, options, { signal: optional(abortSignal) });
     if (options?.signal?.aborted) throw sendAborted(signature, options.signal);
-    return this.#engine.sender.complete(delayed(checkSignature(wanted)));
+    return this.#engine.sender.complete(this.#delayed(checkSignature(wanted)));
+  }
+
+  /** A `delayMs` counts from now. */
+  #delayed<S extends Signature>(signature: S): S {
+    const delayMs = delayOf(signature);
+    return delayMs === undefined ? signature : { ...signature, eta: etaAfter(delayMs, this.#engine.clock) };
   }
 
   #refuseWhenClosed(): void {
     if (this.#closing !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
   }
-}
-
-/** A `delayMs` counts from now. */
-function delayed<S extends Signature>(signature: S): S {
-  const delayMs = delayOf(signature);
-  return delayMs === undefined ? signature : { ...signature, eta: etaAfter(delayMs) };
-}
-
-function isTask(value: unknown): boolean {
-  return typeof value === 'function' && 'partial' in value;
 }
 
 function decodeAll(bodies: readonly string[]): Signature[] {

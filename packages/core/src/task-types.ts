@@ -85,6 +85,7 @@ export const bigInt64: Type<'int64', bigint | number, bigint> = bigInteger('int6
 /** Wire type `uint64`, as bigint. */
 export const bigUint64: Type<'uint64', bigint | number, bigint> = bigInteger('uint64');
 
+/** @inline */
 type ElementWire = Exclude<WireType, `[]${string}`>;
 
 /** A slice of any type but a slice: `slice(int64)` is Go's `[]int64`. `slice(uint8)` is `[]uint8`, which travels as base64. */

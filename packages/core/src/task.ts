@@ -133,6 +133,7 @@ export type CompleteSignature<R extends ReturnsSpec = ReturnsSpec> = TaskSignatu
 /** Options of one signature, whose results are declared as `R`. */
 export type SignatureOptions<R = unknown> = CommonOptions & (PassingOn<R> | KeepingBack);
 
+/** @inline */
 interface CommonOptions extends TaskDefaults {
   /** Run not before this time: a Date, or RFC 3339 text in UTC with up to nine fractional digits. */
   readonly eta?: Date | string;
@@ -157,12 +158,14 @@ export interface StepOptions {
   readonly ignoreResult?: boolean;
 }
 
+/** @inline */
 interface PassingOn<R> {
   readonly immutable?: false;
   /** Sent after success; each takes the results as its last arguments, unless `immutable`. */
   readonly onSuccess?: readonly Callback<R>[];
 }
 
+/** @inline */
 interface KeepingBack {
   /** Go: the results are not appended to the arguments of the success callbacks. */
   readonly immutable: true;
@@ -170,6 +173,7 @@ interface KeepingBack {
   readonly onSuccess?: readonly (CompleteSignature | PlainSignature)[];
 }
 
+/** @inline */
 type Callback<R> = R extends ReturnsSpec ? TaskSignature<ReturnsSpec, Gives<R>> | PlainSignature : Signature;
 
 /** A signature without declared types, in Go's style. */
@@ -270,6 +274,11 @@ class BuiltSignature {
   with(options: SignatureOptions & StepOptions): TaskSignature {
     return withOptions(this as unknown as TaskSignature, options, { ignoreResult: optional(boolean) });
   }
+}
+
+/** Whether the value was made by `defineTask`; by another copy of this package, too. */
+export function isTask(value: unknown): boolean {
+  return typeof value === 'function' && 'partial' in value;
 }
 
 /** Whether the signature was made by `defineTask`, so that its arguments are checked and encoded. */

@@ -49,6 +49,7 @@ abstract class Composed<T, P extends StepResult> implements WorkflowResult<T> {
   readonly #make: Parts<P>;
   #made: readonly P[] | undefined;
 
+  /** @internal */
   constructor(make: Parts<P>) {
     this.#make = make;
   }

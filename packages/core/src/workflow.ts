@@ -41,6 +41,7 @@ export type Workflow<Value = unknown> =
 /** One that may still lack arguments. */
 export type AnyWorkflow = Chain<never> | Group<never> | Chord<never>;
 
+/** @inline */
 type AnyTask = TaskSignature<ReturnsSpec, never> | PlainSignature;
 /** What a group may consist of. A chain counts as finished with its last task, a chord with its callback. */
 export type GroupMember = AnyTask | Chain<never> | Chord<never>;

@@ -1,5 +1,7 @@
-// Where the memory backend keeps states and groups: a map whose entries expire by Date.now().
+// Where the memory backend keeps states and groups: a map whose entries expire by a clock.
 // Invariant: the sweep's timer exists exactly while there are entries.
+
+import type { Clock } from '../clock.ts';
 
 export interface Entry<V> {
   value: V;
@@ -14,9 +16,14 @@ const sweepIntervalMs = 1_000;
  */
 export class ExpiringMap<V> {
   readonly #entries = new Map<string, Entry<V>>();
+  readonly #clock: Clock;
   #cursor: MapIterator<[string, Entry<V>]> | undefined;
   /** Exists only while there are entries, and does not keep the process alive. */
   #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   get(key: string, now: number): Entry<V> | undefined {
     const entry = this.#entries.get(key);
@@ -41,7 +48,7 @@ export class ExpiringMap<V> {
   }
 
   readonly #sweep = (): void => {
-    const now = Date.now();
+    const now = this.#clock.now();
     let count = Math.max(1_000, Math.ceil(this.#entries.size / 60));
     this.#cursor ??= this.#entries.entries();
     for (; count > 0; count--) {

@@ -3,6 +3,7 @@
 // Invariant: what is stored shares no mutable part with what callers hold, and is never changed, only replaced.
 
 import type { Backend, BackendCapabilities, ChordClaim, StateWrite } from '../backend.ts';
+import { type Clock, clockCheck, systemClock } from '../clock.ts';
 import { type ContractVersion, contractVersion } from '../contract-version.ts';
 import { errorText, MachineryError } from '../errors.ts';
 import { consoleLogger, type Logger } from '../logger.ts';
@@ -16,6 +17,8 @@ import { ExpiringMap } from './expiring-map.ts';
 export interface MemoryBackendOptions {
   /** The largest state, in bytes of its encoded JSON. Absent: unlimited, and states are never encoded. */
   readonly maxStateBytes?: number;
+  /** For tests. Default: the system's. */
+  readonly clock?: Clock;
 }
 
 type Listener = (state: TaskState) => void;
@@ -32,16 +35,23 @@ export class MemoryBackend implements Backend {
   readonly capabilities: BackendCapabilities;
 
   readonly #maxStateBytes: number | undefined;
-  readonly #states = new ExpiringMap<TaskState>();
-  readonly #groups = new ExpiringMap<Group>();
+  readonly #clock: Clock;
+  readonly #states: ExpiringMap<TaskState>;
+  readonly #groups: ExpiringMap<Group>;
   readonly #listeners = new Map<string, Set<Listener>>();
   #logger: Logger = consoleLogger;
   #closed = false;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
   constructor(options: MemoryBackendOptions = {}) {
-    checkOptions('MemoryBackend', options, { maxStateBytes: optional(integer({ min: 1 })) });
-    const { maxStateBytes } = options;
+    checkOptions('MemoryBackend', options, {
+      maxStateBytes: optional(integer({ min: 1 })),
+      clock: optional(clockCheck),
+    });
+    const { maxStateBytes, clock = systemClock } = options;
+    this.#clock = clock;
+    this.#states = new ExpiringMap(clock);
+    this.#groups = new ExpiringMap(clock);
     this.#maxStateBytes = maxStateBytes;
     this.capabilities = Object.freeze({
       storesResults: true,
@@ -59,7 +69,7 @@ export class MemoryBackend implements Backend {
    * ERR_MACHINERY_BACKEND_FAILED where it cannot be encoded to measure it), or with ERR_MACHINERY_CLOSED after `close`.
    */
   write(writes: readonly StateWrite[]): Promise<Outcome[]> {
-    const now = Date.now();
+    const now = this.#clock.now();
     const outcomes: Outcome[] = [];
     for (const { state, expiresInSeconds } of writes) outcomes.push(this.#store(state, now, expiresInSeconds));
     return Promise.resolve(outcomes);
@@ -68,7 +78,7 @@ export class MemoryBackend implements Backend {
   /** @throws MachineryError ERR_MACHINERY_CLOSED, as do all calls below after `close`. */
   async read(taskUuids: readonly string[]): Promise<(TaskState | undefined)[]> {
     this.#checkOpen();
-    const now = Date.now();
+    const now = this.#clock.now();
     return taskUuids.map((uuid) => {
       const state = this.#states.get(uuid, now)?.value;
       return state && detached(state);
@@ -91,18 +101,18 @@ export class MemoryBackend implements Backend {
     this.#checkOpen();
     const taskUuids = Object.freeze([...meta.taskUuids]);
     const group = { meta: Object.freeze({ ...meta, taskUuids }) };
-    this.#groups.set(meta.groupUuid, group, Date.now() + expiresInSeconds * 1_000);
+    this.#groups.set(meta.groupUuid, group, this.#clock.now() + expiresInSeconds * 1_000);
   }
 
   async readGroup(groupUuid: string): Promise<GroupMeta | undefined> {
     this.#checkOpen();
-    return this.#groups.get(groupUuid, Date.now())?.value.meta;
+    return this.#groups.get(groupUuid, this.#clock.now())?.value.meta;
   }
 
   /** Never shortens what is left: members of a group may count from different ETAs. A group that is gone stays gone. */
   async renewGroup(groupUuid: string, expiresInSeconds: number): Promise<void> {
     this.#checkOpen();
-    const now = Date.now();
+    const now = this.#clock.now();
     const entry = this.#groups.get(groupUuid, now);
     if (entry !== undefined) entry.expiresAtMs = Math.max(entry.expiresAtMs, now + expiresInSeconds * 1_000);
   }
@@ -113,7 +123,7 @@ export class MemoryBackend implements Backend {
    */
   async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
     this.#checkOpen();
-    const entry = this.#groups.get(groupUuid, Date.now());
+    const entry = this.#groups.get(groupUuid, this.#clock.now());
     if (entry === undefined) {
       throw new MachineryError(
         'ERR_MACHINERY_GROUP_EXPIRED',
@@ -130,7 +140,7 @@ export class MemoryBackend implements Backend {
   /** A group that is gone is no error: there is nobody left to tell. */
   async finishChord(groupUuid: string): Promise<void> {
     this.#checkOpen();
-    const entry = this.#groups.get(groupUuid, Date.now());
+    const entry = this.#groups.get(groupUuid, this.#clock.now());
     if (entry === undefined) return;
     entry.value = { ...entry.value, meta: Object.freeze({ ...entry.value.meta, chordTriggered: true }) };
   }

@@ -5,6 +5,7 @@
 
 import TinyQueue from 'tinyqueue';
 import type { Broker, BrokerCapabilities, ConsumeOptions, Consumer, Message } from '../broker.ts';
+import { type Alarm, type Clock, clockCheck, systemClock } from '../clock.ts';
 import { type ContractVersion, contractVersion } from '../contract-version.ts';
 import { MachineryError } from '../errors.ts';
 import { checkOptions, integer, optional } from '../options.ts';
@@ -25,10 +26,9 @@ export interface MemoryBrokerOptions {
   readonly maxDeadMessages?: number;
   /** The longest delay of a published message, in milliseconds. Longer ones are refused for good. */
   readonly maxDelayMs?: number;
+  /** For tests. Default: the system's. */
+  readonly clock?: Clock;
 }
-
-/** The clock may be set while a timer runs, and setTimeout overflows at 2^31 ms: look again at least this often. */
-const longestTimerMs = 60_000;
 
 /** A broker in memory, for tests, development and programs of one process. Several servers may share one. */
 export class MemoryBroker implements Broker {
@@ -44,8 +44,9 @@ export class MemoryBroker implements Broker {
   readonly #consumers = new Set<MemoryConsumer>();
   readonly #delayed = new TinyQueue<DelayedMessage>([], soonestFirst);
   #delayedOrder = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerDueAtMs = 0;
+  readonly #clock: Clock;
+  #alarm: Alarm | undefined;
+  #alarmAtMs = 0;
   #closed = false;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
@@ -55,8 +56,10 @@ export class MemoryBroker implements Broker {
       maxQueueLength: optional(integer({ min: 1 })),
       maxDeadMessages: optional(integer({ min: 0 })),
       maxDelayMs: optional(integer({ min: 0 })),
+      clock: optional(clockCheck),
     });
     const { maxMessageBytes, maxQueueLength, maxDeadMessages, maxDelayMs } = options;
+    this.#clock = options.clock ?? systemClock;
     this.#maxMessageBytes = maxMessageBytes ?? Number.POSITIVE_INFINITY;
     this.#maxQueueLength = maxQueueLength ?? Number.POSITIVE_INFINITY;
     this.#maxDeadMessages = maxDeadMessages ?? 1_000;
@@ -84,7 +87,11 @@ export class MemoryBroker implements Broker {
   /** @throws MachineryError ERR_MACHINERY_CLOSED after `close`. */
   consume(options: ConsumeOptions): Promise<Consumer> {
     if (this.#closed) return Promise.reject(closedError());
-    const consumer = new MemoryConsumer(this.#queue(options.queue), this.#delay, (it) => this.#consumers.delete(it));
+    const consumer = new MemoryConsumer(
+      this.#queue(options.queue),
+      (queue, message, delayMs) => this.#delay(queue, message, this.#clock.now() + delayMs),
+      (it) => this.#consumers.delete(it),
+    );
     this.#consumers.add(consumer);
     return Promise.resolve(consumer);
   }
@@ -108,8 +115,8 @@ export class MemoryBroker implements Broker {
   /** Closes the consumers, whose waiting exchanges resolve with []. What waits or is delayed stays readable. */
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#alarm?.cancel();
+    this.#alarm = undefined;
     for (const consumer of this.#consumers) consumer.end();
   }
 
@@ -129,7 +136,7 @@ export class MemoryBroker implements Broker {
       return failed(new MachineryError('ERR_MACHINERY_BROKER_UNAVAILABLE', text), true);
     }
     const delivery = new MemoryDelivery(body, false, 1);
-    const delayMs = dueAtMs === undefined ? 0 : dueAtMs - Date.now();
+    const delayMs = dueAtMs === undefined ? 0 : dueAtMs - this.#clock.now();
     if (delayMs > this.#maxDelayMs) {
       const text = `${describe(message)} is due in ${delayMs} ms, the broker delays at most ${this.#maxDelayMs} ms`;
       return failed(new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', text), false);
@@ -148,30 +155,29 @@ export class MemoryBroker implements Broker {
     return queue;
   }
 
-  readonly #delay = (queue: MemoryQueue, message: MemoryDelivery, dueAtMs: number): void => {
+  #delay(queue: MemoryQueue, message: MemoryDelivery, dueAtMs: number): void {
     queue.delayed++;
     this.#delayed.push({ dueAtMs, order: this.#delayedOrder++, queue, message });
-    if (this.#timer === undefined || dueAtMs < this.#timerDueAtMs) this.#setTimer();
-  };
+    if (this.#alarm === undefined || dueAtMs < this.#alarmAtMs) this.#setAlarm();
+  }
 
-  #setTimer(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+  #setAlarm(): void {
+    this.#alarm?.cancel();
+    this.#alarm = undefined;
     const soonest = this.#delayed.peek();
     if (soonest === undefined) return;
-    this.#timerDueAtMs = soonest.dueAtMs;
-    this.#timer = setTimeout(this.#releaseDue, Math.min(Math.max(soonest.dueAtMs - Date.now(), 1), longestTimerMs));
+    this.#alarmAtMs = soonest.dueAtMs;
+    this.#alarm = this.#clock.wakeAt(soonest.dueAtMs, this.#releaseDue);
   }
 
   readonly #releaseDue = (): void => {
-    // Timers may fire a little before Date.now() has got there; what is not due then waits for the next timer.
-    const now = Date.now();
+    const now = this.#clock.now();
     for (let next = this.#delayed.peek(); next !== undefined && next.dueAtMs <= now; next = this.#delayed.peek()) {
       this.#delayed.pop();
       next.queue.delayed--;
       next.queue.add(next.message);
     }
-    this.#setTimer();
+    this.#setAlarm();
   };
 }
 

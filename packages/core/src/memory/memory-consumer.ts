@@ -12,7 +12,7 @@ const keepAliveMs = 2 ** 31 - 1;
 /** States: idle -> waiting (an exchange found nothing) -> idle; both -> closed, for good. */
 export class MemoryConsumer implements Consumer {
   readonly #queue: MemoryQueue;
-  readonly #delay: (queue: MemoryQueue, message: MemoryDelivery, dueAtMs: number) => void;
+  readonly #delay: (queue: MemoryQueue, message: MemoryDelivery, delayMs: number) => void;
   readonly #onEnd: (consumer: MemoryConsumer) => void;
   readonly #keepAlive = setInterval(() => {}, keepAliveMs);
   /** In the order in which they were taken. */
@@ -24,7 +24,7 @@ export class MemoryConsumer implements Consumer {
 
   constructor(
     queue: MemoryQueue,
-    delay: (queue: MemoryQueue, message: MemoryDelivery, dueAtMs: number) => void,
+    delay: (queue: MemoryQueue, message: MemoryDelivery, delayMs: number) => void,
     onEnd: (consumer: MemoryConsumer) => void,
   ) {
     this.#queue = queue;
@@ -121,7 +121,7 @@ export class MemoryConsumer implements Consumer {
       const begun = settlement.position === 'front' && settlement.begun === true;
       const delayMs = settlement.position === 'back' ? (settlement.delayMs ?? 0) : 0;
       const message = delivery.again(delivery.redelivered || begun, delivery.deliveryCount);
-      if (delayMs > 0) this.#delay(this.#queue, message, Date.now() + delayMs);
+      if (delayMs > 0) this.#delay(this.#queue, message, delayMs);
       else if (settlement.position === 'back') this.#queue.add(message);
       else returned.push(message);
     }

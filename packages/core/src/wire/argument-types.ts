@@ -8,8 +8,11 @@ import { shortestFloat32 } from './float32.ts';
 import { printGoValue } from './go-print.ts';
 import { JsonNumber } from './json.ts';
 
+/** @inline */
 type IntegerType = 'int' | 'int8' | 'int16' | 'int32' | 'int64' | 'uint' | 'uint8' | 'uint16' | 'uint32' | 'uint64';
+/** @inline */
 type FloatType = 'float32' | 'float64';
+/** @inline */
 type ScalarType = 'bool' | 'string' | IntegerType | FloatType;
 
 /** The types that Go Machinery knows, as they stand in `Arg.type`. */

@@ -1,0 +1,3 @@
+// What @machinery/lock-eager exports.
+
+export { EagerLock, type EagerLockOptions } from './eager-lock.ts';
