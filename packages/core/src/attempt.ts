@@ -13,6 +13,7 @@ import type { Announced } from './state-writer.ts';
 import { type RunningAttempt, runAttempt, TaskContext } from './task-context.ts';
 import type { StateName, TaskResult, TaskState } from './task-state.ts';
 import type { SafeTelemetry } from './telemetry.ts';
+import { toUtcText } from './wire/time.ts';
 
 /** How an attempt ended. `error` is whatever was thrown. */
 export type Ended =
@@ -40,7 +41,7 @@ export class Attempt implements Announced, RunningAttempt {
     this.signature = signature;
     this.context = new TaskContext(signature, attemptOf(signature), logger);
     const sentAt = signature.headers?.[header.sentAt];
-    this.sentAt = typeof sentAt === 'string' ? sentAt : undefined;
+    this.sentAt = typeof sentAt === 'string' && toUtcText(sentAt) !== undefined ? sentAt : undefined;
     this.createdAt = this.sentAt;
     this.#telemetry = telemetry;
     this.#expiresInSeconds = sender.expiresInSeconds(undefined);

@@ -40,6 +40,8 @@ interface Group {
   end: 0 | 1;
   /** When the meta was last known to have its whole time before it, Unix milliseconds. */
   renewedAt: number;
+  /** Members have left it to those in hand to look. */
+  leftToOthers: boolean;
   /** Under way, or done, without a claim: the meta is gone. */
   failing: Promise<void> | undefined;
 }
@@ -80,9 +82,16 @@ export class Chords {
     this.#group(member).inHand.add(member);
   }
 
-  letGo(member: Signature): void {
+  /**
+   * Its next attempt may have ended in other hands before members here did that left it to this one to look: then it looks,
+   * while its message is still there to take over its claim. undefined: there is nothing to do.
+   */
+  letGo(member: Named, sentAt: string | undefined): Promise<void> | undefined {
     const group = this.#groups.get(member.groupUuid as string);
-    if (group?.inHand.delete(member)) this.#dropIfEmpty(group);
+    if (!group?.inHand.delete(member)) return undefined;
+    if (group.leftToOthers && group.inHand.size === 0) return this.#completed(member, group, undefined, sentAt);
+    this.#dropIfEmpty(group);
+    return undefined;
   }
 
   /**
@@ -96,11 +105,15 @@ export class Chords {
     this.#remember(group, member.uuid, sentAt, results);
     group.inHand.delete(member);
     const renewed = this.#renewInTime(group, sentAt);
-    if (group.inHand.size > 0) return renewed; // one of those looks, here or wherever it comes to run
+    if (group.inHand.size > 0) {
+      group.leftToOthers = true; // one of those looks, here or wherever it comes to run
+      return renewed;
+    }
     return this.#completed(member, group, renewed, sentAt);
   }
 
   async #completed(member: Named, group: Group, renewed: unknown, sentAt: string | undefined): Promise<void> {
+    group.leftToOthers = false;
     await renewed;
     const look = await this.#look(group);
     if (look.kind === 'unfinished') return;
@@ -264,6 +277,7 @@ export class Chords {
       ends: [0, 0],
       end: 1,
       renewedAt: 0,
+      leftToOthers: false,
       failing: undefined,
     };
     this.#groups.delete(uuid);

@@ -29,7 +29,8 @@ export type MachineryErrorCode =
   | 'ERR_MACHINERY_TASK_FAILED'
   | 'ERR_MACHINERY_TASK_NOT_REGISTERED'
   | 'ERR_MACHINERY_TASK_TIMEOUT'
-  | 'ERR_MACHINERY_TOO_MANY_DELIVERIES';
+  | 'ERR_MACHINERY_TOO_MANY_DELIVERIES'
+  | 'ERR_MACHINERY_UNRECOVERABLE';
 
 /** Two copies of core in one process still recognise each other's errors by this key. */
 const brand = Symbol.for('@machinery/core.error');
@@ -130,6 +131,13 @@ export class RetryLater extends MachineryError {
       );
     }
     this.delayMs = delayMs;
+  }
+}
+
+/** Thrown by a task that no further attempt can help: it is a FAILURE at once, whatever retries are left. */
+export class UnrecoverableError extends MachineryError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super('ERR_MACHINERY_UNRECOVERABLE', message, options);
   }
 }
 

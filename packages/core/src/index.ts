@@ -105,6 +105,7 @@ export {
   RetryLater,
   type SentTask,
   TaskFailedError,
+  UnrecoverableError,
   type UnsentTask,
 } from './errors.ts';
 

@@ -126,11 +126,17 @@ export class PeriodicScheduler {
     const key = `machinery_lock_${programName}${name}${spec}`;
     const heldUntilNs = BigInt(tick.nextMs ?? tick.dueAtMs + lastTickMs) * 1_000_000n - 1n;
     try {
-      const isOurs = await this.#untilNext(what, tick, () => lock.acquire(key, heldUntilNs));
+      let asked = 0;
+      const isOurs = await this.#untilNext(what, tick, () => {
+        asked++;
+        return lock.acquire(key, heldUntilNs);
+      });
       if (isOurs) await this.#untilNext(what, tick, send);
-      logger.debug(`${what}: ${isOurs ? 'sent' : 'another scheduler has sent it'}`);
+      if (isOurs) logger.debug(`${what}: sent`);
+      else if (asked === 1) logger.debug(`${what}: another scheduler sends it`);
+      else logger.warn(`${what}, is not sent here: another scheduler has the lock, or an answer of the lock was lost`);
     } catch (error) {
-      logger.error(`${what}, was not sent: ${errorText(error)}`, error);
+      logger.error(`${what}, failed: ${errorText(error)}`, error);
     }
   }
 

@@ -85,7 +85,7 @@ export class Processor {
     try {
       return await this.#carryOut(attempt, task, delivery, hold);
     } finally {
-      chords.letGo(signature);
+      await chords.letGo(signature, attempt.createdAt);
     }
   }
 
@@ -237,7 +237,8 @@ export class Processor {
   #retried(attempt: Attempt, task: RegisteredTask, ended: Ended & { kind: 'failure' }): Promise<Verdict> | undefined {
     const { signature } = attempt;
     const laterMs = retryLaterMs(ended.error);
-    if (ended.final === true || (laterMs === undefined && (signature.retryCount ?? 0) <= 0)) return undefined;
+    const isFinal = ended.final === true || MachineryError.is(ended.error, 'ERR_MACHINERY_UNRECOVERABLE');
+    if (isFinal || (laterMs === undefined && (signature.retryCount ?? 0) <= 0)) return undefined;
     let delayMs: number;
     try {
       delayMs = laterMs ?? retryDelayMs(signature, ended.error, task.backoff);
@@ -256,7 +257,13 @@ export class Processor {
     const refused =
       (await this.#persistence.storeWithError(attempt.failureOf('RETRY', errorText(error), more), etaMs(eta))) ??
       (await this.#republish(attempt, next));
-    if (refused !== undefined) return this.#failed(attempt, refused);
+    if (refused !== undefined) {
+      this.#engine.logger.error(
+        `Task ${signature.name} (${signature.uuid}) cannot be tried again: ${refused.message}`,
+        refused,
+      );
+      return this.#failed(attempt, error);
+    }
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
     );

@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 import { header } from './headers.ts';
 import { checkOptions, number, optional } from './options.ts';
 import type { Signature } from './signature.ts';
-import { encodeTime } from './wire/time.ts';
+import { encodeTime, lastTimeMs } from './wire/time.ts';
 
 /** How long a failed attempt waits: `delayMs`, times `factor` (default 2) after each further failure, `maxDelayMs` at most. */
 export interface Backoff {
@@ -74,8 +74,7 @@ export function nextAttempt(signature: Signature, eta: string, usesRetry: boolea
 
 /** The time `delayMs` from now, rounded up to a whole millisecond, as it travels. */
 export function etaAfter(delayMs: number, clock: Clock): string {
-  // RFC 3339 has four digits for the year: what lies beyond waits till the end of time.
-  return encodeTime(new Date(Math.min(clock.now() + Math.ceil(delayMs), Date.UTC(9999, 11, 31))));
+  return encodeTime(new Date(Math.min(clock.now() + Math.ceil(delayMs), lastTimeMs)));
 }
 
 /** A positive number of milliseconds from a header; undefined when it is absent or is no such number. */

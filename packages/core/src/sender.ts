@@ -15,7 +15,7 @@ import { isAfter } from './task-state.ts';
 import type { SafeTelemetry } from './telemetry.ts';
 import { checkSignature } from './validation.ts';
 import { encodeChordCallback, encodeSignature } from './wire/signature-codec.ts';
-import { encodeTime, etaMs } from './wire/time.ts';
+import { encodeTime, etaMs, lastTimeMs } from './wire/time.ts';
 
 /** A signature that names its state. */
 export interface Named extends Signature {
@@ -79,8 +79,7 @@ export class Sender {
     draft.eta &&= encodeTime(draft.eta);
     const { [header.attempt]: _, ...headers } = signature.headers ?? {}; // whatever it was before, this is a first attempt
     const now = this.now();
-    const sentAt =
-      after === undefined || isAfter({ createdAt: now }, after) ? now : encodeTime(new Date(Date.parse(after) + 1));
+    const sentAt = after === undefined || isAfter({ createdAt: now }, after) ? now : justAfter(after);
     draft.headers = { ...headers, ...injected, [header.sentAt]: sentAt };
     return draft as Sendable;
   }
@@ -184,6 +183,11 @@ export class Sender {
       );
     return { body, routingKey, dueAtMs, signature };
   }
+}
+
+/** The next millisecond, as far as times reach. */
+function justAfter(time: string): string {
+  return encodeTime(new Date(Math.min(Date.parse(time) + 1, lastTimeMs)));
 }
 
 export function sendAborted({ name }: Signature, { reason }: AbortSignal): MachineryError {

@@ -19,7 +19,8 @@ export interface MemoryBrokerOptions {
   readonly maxMessageBytes?: number;
   /**
    * The most messages of one queue that wait or are delayed. More are refused with ERR_MACHINERY_BROKER_UNAVAILABLE,
-   * to be tried again. What consumers hold is not counted, and what they give back is never refused.
+   * to be tried again. What consumers hold is not counted, and what they give back is never refused. A worker whose tasks
+   * have callbacks in its own full queue waits for room that only it can make: send less than fits.
    */
   readonly maxQueueLength?: number;
   /** How many dead messages a queue keeps before the oldest is dropped. Default 1,000. */

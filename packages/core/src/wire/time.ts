@@ -20,6 +20,9 @@ const goUtcTime =
 const rfc3339 =
   /^(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d+))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))$/;
 
+/** RFC 3339 has four digits for the year. Unix milliseconds; what lies beyond waits till then. */
+export const lastTimeMs = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+
 /** Go's zero time, which stands for none. */
 export const zeroTime = '0001-01-01T00:00:00Z';
 

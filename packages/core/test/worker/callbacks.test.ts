@@ -73,6 +73,18 @@ describe('success callbacks', () => {
     expect(called).toEqual([['no'], [1]]);
   });
 
+  it.each([
+    ['no time at all', 'soon'],
+    ['the end of time', '9999-12-31T23:59:59.999Z'],
+  ])('are sent when the message says that it was sent at %s', async (_, sentAt) => {
+    await test.startWorker();
+    await test.broker.put(
+      ourMessage({ name: 'one', uuid: 'parent', onSuccess: [{ uuid: 'a', name: 'note' }] }, 1, sentAt),
+    );
+    expect(await test.backend.final('a')).toMatchObject({ state: 'SUCCESS' });
+    expect(await test.backend.state('parent')).toMatchObject({ state: 'SUCCESS' });
+  });
+
   it('go to the queue that they name, with PENDING stored before', async () => {
     await run({ name: 'one', onSuccess: [{ uuid: 'a', name: 'note', routingKey: 'other' }] });
     await test.broker.published.first(({ uuid }) => uuid === 'a');

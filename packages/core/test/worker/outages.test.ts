@@ -209,7 +209,8 @@ describe('a broker that does not take messages', () => {
         ? messages.map(() => failed(refusedForGood(), false))
         : next();
     await test.server.send({ name: 'fails', uuid: 'f', retryCount: 1, onError: [{ uuid: 'sorry', name: 'echo' }] });
-    expect(await test.backend.final('f')).toMatchObject({ state: 'FAILURE', error: 'Refused for good' });
+    expect(await test.backend.final('f')).toMatchObject({ state: 'FAILURE', error: 'no' });
+    expect(test.logger.texts('error')).toContain('Task fails (f) cannot be tried again: Refused for good');
     await test.broker.published.first(({ uuid }) => uuid === 'sorry');
   });
 });

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { RetryLater } from '../../src/errors.ts';
+import { RetryLater, UnrecoverableError } from '../../src/errors.ts';
 import type { HandlerOptions } from '../../src/registry.ts';
 import type { Signature } from '../../src/signature.ts';
 import { defineTask } from '../../src/task.ts';
@@ -48,6 +48,31 @@ describe('a failed attempt', () => {
       retryEta: next.eta,
       retryCount: 2,
     });
+  });
+
+  it('that nothing can help is a FAILURE at once, and its error callback is sent', async () => {
+    test.server.registerTask('hopeless', () => {
+      attempts.push(1);
+      throw new UnrecoverableError('The card has expired');
+    });
+    await test.startWorker();
+    await test.server.send({ name: 'hopeless', uuid: 'h', retryCount: 5, onError: [{ uuid: 'e', name: 'echo' }] });
+    expect(await test.backend.final('h')).toMatchObject({ state: 'FAILURE', error: 'The card has expired' });
+    expect(await test.backend.final('e')).toMatchObject({ results: [{ value: 'The card has expired' }] });
+    expect(attempts).toEqual([1]);
+  });
+
+  it('that the broker cannot delay so long is a FAILURE with its own error', async () => {
+    test = testServer({ maxDelayMs: 500 });
+    test.server.registerTask('fails', () => {
+      throw new Error('the real reason');
+    });
+    await test.startWorker();
+    await test.server.send({ name: 'fails', uuid: 'f', retryCount: 1 });
+    expect(await test.backend.final('f')).toMatchObject({ state: 'FAILURE', error: 'the real reason' });
+    expect(test.logger.texts('error')).toContainEqual(
+      expect.stringMatching(/^Task fails \(f\) cannot be tried again: .* delays by 500 ms at most$/),
+    );
   });
 
   it.each(fibonacci)('that had waited %i s waits %i s, as Go printed', async (retryTimeout, next) => {
