@@ -1,9 +1,9 @@
 // `npm run check`: what CI runs beyond the tests. The packages are checked as they would be published.
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { install, root, run, turbo } from './workspace.mjs';
+import { install, manifest, pack, publishable, root, run, turbo } from './workspace.mjs';
 
 install();
 const temporary = mkdtempSync(join(tmpdir(), 'machinery-check-'));
@@ -15,9 +15,7 @@ check('knip', () => run('knip', []));
 check('docs', () => run(process.execPath, [join(root, 'docs/api/build.mjs')], { quiet: true }));
 const packages = publishable().map((one) => ({ ...one, tarball: join(temporary, `${one.folder}.tgz`) }));
 for (const { folder, name, tarball } of packages) {
-  check(`${name}: pack`, () =>
-    run('pnpm', ['pack', '--out', tarball], { quiet: true, cwd: join(root, 'packages', folder) }),
-  );
+  check(`${name}: pack`, () => pack({ folder }, tarball));
   check(`${name}: publint`, () => run('publint', ['--strict', tarball], { quiet: true }));
   check(`${name}: attw`, () => run('attw', ['--profile', 'esm-only', tarball], { quiet: true }));
 }
@@ -32,16 +30,6 @@ function check(title, work) {
   const ok = work() === 0;
   if (!ok) failed.push(title);
   console.log(`${ok ? 'ok    ' : 'FAILED'} ${title} (${Math.round(performance.now() - start)} ms)`);
-}
-
-function publishable() {
-  return readdirSync(join(root, 'packages'))
-    .map((folder) => ({ folder, ...manifest(join('packages', folder)) }))
-    .filter((one) => one.private !== true);
-}
-
-function manifest(folder) {
-  return JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'));
 }
 
 /** Installs the tarballs with npm in an empty project, compiles a program against their types, and runs it. */

@@ -1,11 +1,11 @@
-// What `npm run build`, `test`, `demo`, `bench` and `docs` do, from a fresh clone: node scripts/run.mjs <command> [arguments]
+// What `npm run build`, `test`, `demo`, `bench`, `docs` and `tarballs` do, from a fresh clone: node scripts/run.mjs <command> [arguments]
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { install, root, run, turbo } from './workspace.mjs';
+import { install, pack, publishable, root, run, turbo } from './workspace.mjs';
 
-const commands = { build, test, demo, bench, docs };
+const commands = { build, test, demo, bench, docs, tarballs };
 const [name, ...args] = process.argv.slice(2);
 if (!Object.hasOwn(commands, name)) {
   console.error(`Expected one of ${Object.keys(commands).join(', ')}, got ${name}`);
@@ -33,6 +33,17 @@ function bench() {
     return run(process.execPath, [join(dist, `${args[0]}.js`), ...args.slice(1)]);
   const files = readdirSync(dist).filter((file) => file.endsWith('.js'));
   return Math.max(0, ...files.map((file) => run(process.execPath, [join(dist, file), ...args])));
+}
+
+/** Packs all packages into tarballs/, to be installed elsewhere. */
+function tarballs() {
+  if (turbo('build') !== 0) return 1;
+  for (const one of publishable()) {
+    const tarball = join(root, 'tarballs', `${one.folder}.tgz`);
+    if (pack(one, tarball) !== 0) return 1;
+    console.log(tarball);
+  }
+  return 0;
 }
 
 /** Writes the API reference to docs/api/out. It is made of the sources: nothing needs to be built first. */

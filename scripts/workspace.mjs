@@ -1,6 +1,6 @@
 // What every script at the root starts with: the tools that the lock file names, installed, and a way to run them.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -46,6 +46,22 @@ export function install({ quiet = false } = {}) {
 /** Runs tasks of the packages, in the order of their dependencies; only what changed is done again. */
 export function turbo(...args) {
   return run('turbo', ['run', ...args, '--output-logs=errors-only'], { quiet: true });
+}
+
+/** The packages that are published: folder and manifest of each. */
+export function publishable() {
+  return readdirSync(join(root, 'packages'))
+    .map((folder) => ({ folder, ...manifest(join('packages', folder)) }))
+    .filter((one) => one.private !== true);
+}
+
+/** Packs a built package as it would be published, into a file. */
+export function pack({ folder }, tarball) {
+  return run('pnpm', ['pack', '--out', tarball], { quiet: true, cwd: join(root, 'packages', folder) });
+}
+
+export function manifest(folder) {
+  return JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'));
 }
 
 function read(file) {

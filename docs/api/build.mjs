@@ -13,7 +13,6 @@ const notExported = {
     ...['InOf', 'OutOf', 'ListOf', 'Given', 'PassingOn'].map((name) => `task.ts:${name}`),
     ...['AcceptsOf', 'GivesOf', 'ValueOf', 'FirstOf', 'LastOf'].map((name) => `workflow.ts:${name}`),
     ...['AcceptedByAll', 'GivenByAll', 'ValuesOf', 'Linked', 'Taking'].map((name) => `workflow.ts:${name}`),
-    'memory/memory-backend.ts:Listener',
   ],
 };
 

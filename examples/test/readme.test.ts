@@ -1,67 +1,53 @@
-// What the READMEs show compiles, and the first program runs and prints what it says.
+// What the READMEs show compiles, and what they say that it prints is printed.
 
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 
-const examples = fileURLToPath(new URL('..', import.meta.url));
-const root = join(examples, '..');
-/** Inside of examples, so that the packages resolve. */
-const folder = join(examples, 'dist', 'readme');
+const folder = snippetFolder('readme');
 
-/** The code blocks of a page in one language. */
-function snippets(page: string, language = 'ts'): string[] {
-  const blocks = readFileSync(join(root, page), 'utf8').matchAll(/```(\w+)\n(.*?)```/gs);
-  return [...blocks].flatMap(([, name, code]) => (name === language ? [code as string] : []));
-}
-
-beforeAll(() => {
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-});
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-function compile(name: string, code: string): string {
-  writeFileSync(join(folder, `${name}.ts`), code);
-  const options = [
-    '--ignoreConfig',
-    '--module',
-    'nodenext',
-    '--target',
-    'es2023',
-    '--lib',
-    'es2023,esnext.disposable',
-    '--strict',
-  ];
-  const tsc = join(root, 'node_modules/typescript/bin/tsc');
-  try {
-    execFileSync(process.execPath, [tsc, ...options, '--types', 'node', join(folder, `${name}.ts`)], { cwd: examples });
-  } catch (error) {
-    throw new Error((error as { stdout: Buffer }).stdout.toString());
-  }
-  return join(folder, `${name}.js`);
-}
+const [firstProgram, tasks, worker, tests, workflows] = snippets('README.md') as [
+  string,
+  string,
+  string,
+  string,
+  string,
+];
 
 it('runs the first program of the README', () => {
-  const [program] = snippets('README.md');
-  const output = execFileSync(process.execPath, [compile('first-program', program as string)]);
-  expect(output.toString()).toBe('2\n');
+  expect(run(compile(folder, 'first-program', firstProgram))).toEqual(['2']);
+});
+
+it('runs the worker of the README until it is told to stop', async () => {
+  writeFileSync(join(folder, 'tasks.ts'), tasks);
+  const child = spawn(process.execPath, [compile(folder, 'worker', worker)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  expect(line.toString()).toBe('receipt for ada: 995\n');
+  child.kill('SIGTERM');
+  expect(await once(child, 'exit')).toEqual([0, null]);
+});
+
+it('runs the tests of the README', () => {
+  writeFileSync(join(folder, 'tasks.ts'), tasks);
+  const program = compile(folder, 'tasks.test', tests);
+  const output = execFileSync(process.execPath, ['--test', '--test-reporter=tap', program]).toString();
+  expect(output).toMatch(/^# pass 2$/m);
+  expect(output).toMatch(/^# fail 0$/m);
 });
 
 it('runs the workflows of the README', () => {
-  const [, program] = snippets('README.md');
-  const output = execFileSync(process.execPath, [compile('workflows', program as string)]);
-  expect(output.toString()).toBe('[ 2, 4, 11 ]\n88\n48\n');
+  const expected = printed(workflows).map((line) => expect.stringMatching(line));
+  expect(run(compile(folder, 'workflows', workflows))).toEqual(expected);
 });
 
 it("compiles what core's README shows", () => {
   const declared =
-    "import { RetryLater, Server } from '@machinery/core';\ndeclare const server: Server;\nvoid RetryLater;\n";
-  compile('core', declared + snippets('packages/core/README.md').join('\n'));
+    "import { type Backend, type Broker, RetryLater, Server, UnrecoverableError } from '@machinery/core';\ndeclare const server: Server, broker: Broker, backend: Backend;\nvoid RetryLater, UnrecoverableError;\n";
+  compile(folder, 'core', declared + snippets('packages/core/README.md').join('\n'));
 });
 
 it('runs the tests that the guide for adapters shows', () => {
@@ -87,5 +73,5 @@ it('runs the tests that the guide for adapters shows', () => {
 
 it('compiles what the guide for adapters shows of options', () => {
   const [, options] = snippets('docs/writing-an-adapter.md') as [string, string];
-  compile('options', `declare const options: { url: string; poolSize?: number };\n${options}`);
+  compile(folder, 'options', `declare const options: { url: string; poolSize?: number };\n${options}`);
 });

@@ -2,6 +2,7 @@
 // goes with the next. A batch never waits for more to come when there is something to do now. Order is kept.
 
 import { MachineryError } from './errors.ts';
+import { inMicrotask } from './microtask.ts';
 
 export interface BatcherOptions {
   /** The most items of one batch. Default: 1,000. */
@@ -48,7 +49,7 @@ export class Batcher<T, R> {
       this.#waiting.push({ item, resolve, reject });
       if (this.#scheduled) return;
       this.#scheduled = true;
-      queueMicrotask(() => void this.#flush());
+      inMicrotask(() => this.#flush());
     });
   }
 

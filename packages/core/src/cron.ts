@@ -162,6 +162,7 @@ class Times implements Schedule {
 
   next(after: number): number | undefined {
     const { minute, hour, month } = this.#fields;
+    if (minute.values.size * hour.values.size * month.values.size === 0) return undefined; // Go looks through all the years
     const zone = this.#zone;
     let time = Math.floor(after / 1_000) * 1_000 + 1_000;
     let wall = zone.wall(time);
@@ -188,7 +189,9 @@ class Times implements Schedule {
       }
       while (!this.#dayMatches(wall)) {
         startOver(() => zone.instant(...date()));
+        const before = time;
         moveTo(zone.instant(...date(0, 1), ...clock()));
+        if (time <= before) moveTo(before + 24 * hourMs); // a day that a zone left out: Go would look for ever
         // Where the clocks change at midnight, there may be none.
         const late = wall.getUTCHours();
         if (late !== 0) moveTo(time + (late > 12 ? 24 - late : -late) * hourMs);

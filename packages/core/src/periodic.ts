@@ -90,14 +90,19 @@ export class PeriodicScheduler {
     // What can never be sent is refused now; of a function, nobody knows.
     if (typeof what !== 'function') checked(kind, name, what);
     else if (isTask(what)) checked(kind, name, (what as () => Signature)());
-    const make = typeof what === 'function' ? what : () => what;
+    const make = async () => checked(kind, name, typeof what === 'function' ? await made(name, what) : what);
     const entry = new Entry({
       name,
       spec,
       schedule: parseCron(spec),
       clock,
-      fire: (tick) =>
-        this.#fire(entry, lock, tick, async () => send(checked(kind, name, await made(name, make)), options)),
+      fire: (tick) => {
+        const fired = this.#fire(entry, lock, tick, async () => {
+          const due = await make();
+          await this.#untilNext(entry, tick, () => send(due, options));
+        }).finally(() => this.#firing.delete(fired));
+        this.#firing.add(fired);
+      },
       onRemoved: () => this.#entries.delete(name),
     });
     if (entry.next === undefined)
@@ -108,30 +113,25 @@ export class PeriodicScheduler {
 
   /** Ends all entries; resolves when what is being sent is sent. */
   async close(): Promise<void> {
-    this.#closed.abort();
     for (const entry of this.#entries.values()) entry.remove();
+    this.#closed.abort();
     await this.settled();
   }
 
-  #fire(entry: Entry, lock: Lock, tick: Tick, send: () => Promise<unknown>): void {
-    const fired = this.#send(entry, lock, tick, send).finally(() => this.#firing.delete(fired));
-    this.#firing.add(fired);
-  }
-
-  /** Never rejects. */
-  async #send({ name, spec }: Entry, lock: Lock, tick: Tick, send: () => Promise<unknown>): Promise<void> {
+  /** Sends if the lock is to be had. Never rejects. */
+  async #fire(entry: Entry, lock: Lock, tick: Tick, send: () => Promise<void>): Promise<void> {
     const { logger, programName } = this.#options;
-    const what = `Periodic entry ${name}, due at ${new Date(tick.dueAtMs).toISOString()}`;
+    const what = describe(entry, tick);
     // Go: utils.GetLockName, and schedule.Next(time.Now()).UnixNano()-1.
-    const key = `machinery_lock_${programName}${name}${spec}`;
+    const key = `machinery_lock_${programName}${entry.name}${entry.spec}`;
     const heldUntilNs = BigInt(tick.nextMs ?? tick.dueAtMs + lastTickMs) * 1_000_000n - 1n;
     try {
       let asked = 0;
-      const isOurs = await this.#untilNext(what, tick, () => {
+      const isOurs = await this.#untilNext(entry, tick, () => {
         asked++;
         return lock.acquire(key, heldUntilNs);
       });
-      if (isOurs) await this.#untilNext(what, tick, send);
+      if (isOurs) await send();
       if (isOurs) logger.debug(`${what}: sent`);
       else if (asked === 1) logger.debug(`${what}: another scheduler sends it`);
       else logger.warn(`${what}, is not sent here: another scheduler has the lock, or an answer of the lock was lost`);
@@ -141,19 +141,21 @@ export class PeriodicScheduler {
   }
 
   /** Calls until it works; what may pass is tried again for as long as the next tick is not due. */
-  async #untilNext<T>(what: string, { nextMs }: Tick, attempt: () => Promise<T>): Promise<T> {
+  async #untilNext<T>(entry: Entry, tick: Tick, attempt: () => Promise<T>): Promise<T> {
     const { clock, logger } = this.#options;
     const { signal } = this.#closed;
+    const { nextMs = Number.POSITIVE_INFINITY } = tick;
     for (let failures = 1; ; failures++) {
       try {
         return await attempt();
       } catch (error) {
-        if (!isUnsent(error) || signal.aborted) throw error;
+        if (!isUnsent(error)) throw error;
         const delayMs = reconnectDelayMs(failures);
-        if (nextMs !== undefined && clock.now() + delayMs >= nextMs) throw error;
-        if (failures === 1) logger.warn(`${what}, is tried again until its next tick: ${errorText(error)}`, error);
+        if (clock.now() + delayMs >= nextMs) throw error;
+        if (failures === 1)
+          logger.warn(`${describe(entry, tick)}, is tried again until its next tick: ${errorText(error)}`, error);
         await sleep(delayMs, signal);
-        if (signal.aborted) throw error;
+        if (entry.removed) throw error; // by the close of the server, too
       }
     }
   }
@@ -164,6 +166,10 @@ interface Tick {
   readonly dueAtMs: number;
   /** When the entry is due after that. */
   readonly nextMs: number | undefined;
+}
+
+function describe({ name }: Entry, { dueAtMs }: Tick): string {
+  return `Periodic entry ${name}, due at ${new Date(dueAtMs).toISOString()}`;
 }
 
 interface EntryOptions {
@@ -196,6 +202,10 @@ class Entry implements PeriodicEntry {
 
   get paused(): boolean {
     return this.#state === 'paused';
+  }
+
+  get removed(): boolean {
+    return this.#state === 'removed';
   }
 
   pause(): void {
@@ -241,7 +251,7 @@ function noLock(name: string) {
   );
 }
 
-/** What the user's function for a tick makes. What it throws will not pass by itself, so it is not called again. */
+/** What the user's function makes for a tick. What it throws will not pass by itself: it is not called again. */
 async function made<T>(entry: string, make: () => T | Promise<T>): Promise<T> {
   try {
     return await make();

@@ -6,6 +6,7 @@ import { sleep } from './backoff.ts';
 import { Batcher } from './batcher.ts';
 import { errorText, MachineryError, mayPass, NotSupportedError } from './errors.ts';
 import type { Logger } from './logger.ts';
+import { inMicrotask } from './microtask.ts';
 import { isFinal, type TaskState } from './task-state.ts';
 
 /** Reads of one server are at least this far apart: 2 ms for a lone waiter, 20 ms (50 reads a second) for a hundred or more. */
@@ -158,7 +159,7 @@ export class ResultWaiter {
     clearTimeout(this.#timer);
     this.#timerAt = time;
     const delayMs = time - Date.now();
-    if (delayMs <= 0) queueMicrotask(() => void this.#readDue());
+    if (delayMs <= 0) inMicrotask(() => this.#readDue());
     else this.#timer = setTimeout(() => void this.#readDue(), delayMs);
   }
 

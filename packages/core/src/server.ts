@@ -445,8 +445,8 @@ export class Server implements AsyncDisposable {
 
   /** One attempt in this process, of what would travel: nothing is stored, sent or tried again. For `@machinery/core/testing`. */
   protected async attempt(signature: Signature): Promise<Ended> {
-    const task = this.getRegisteredTask(signature?.name);
     const received = decodeSignature(encodeSignature(this.#prepare(signature, undefined)));
+    const task = this.getRegisteredTask(received.name);
     const attempt = new Attempt(received as Sendable, this.#engine);
     const args = attempt.decodeArgs(task);
     if (args !== undefined) {

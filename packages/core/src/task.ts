@@ -139,7 +139,9 @@ interface CommonOptions extends TaskDefaults {
   readonly eta?: Date | string;
   /** Run not before this many milliseconds after it was sent. Not for callbacks: they have no time of sending yet. */
   readonly delayMs?: number;
+  /** Text that travels with the task, through retries too. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Names the stored state; sent again, it starts over. Default: a new one. */
   readonly uuid?: string;
   /** Sent after the last failure; each takes the error's text as its first argument. */
   readonly onError?: readonly (TaskSignature<ReturnsSpec, [Slot<'string', string>]> | PlainSignature)[];
@@ -189,7 +191,9 @@ export interface TaskDefinition<S extends ArgsSpec = ArgsSpec, R extends Returns
   (...args: ArgsIn<S>): TaskSignature<R, TakesAfter<S, ArgsIn<S>>>;
   /** The task's name on the wire. */
   readonly name: string;
+  /** The declared types of its arguments. */
   readonly args: S;
+  /** The declared types of its results. */
   readonly returns: R;
   /** A signature with the first arguments only: the step before it in a chain appends the rest. */
   partial<const P extends Prefix<ArgsIn<S>>>(...args: P): TaskSignature<R, TakesAfter<S, P>>;

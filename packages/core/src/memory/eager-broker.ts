@@ -5,6 +5,7 @@
 import type { Broker, BrokerCapabilities, ConsumeOptions, Consumer, Delivery, Message, Settlement } from '../broker.ts';
 import { type ContractVersion, contractVersion } from '../contract-version.ts';
 import { MachineryError } from '../errors.ts';
+import { inMicrotask } from '../microtask.ts';
 import { failed, type Outcome, stored } from '../outcome.ts';
 
 /**
@@ -98,7 +99,7 @@ class EagerConsumer implements Consumer {
   add(delivery: EagerDelivery): void {
     this.#inbox.push(delivery);
     // Not at once: a batch is handed out together.
-    if (this.#inbox.length === 1) queueMicrotask(this.#serve);
+    if (this.#inbox.length === 1) inMicrotask(this.#serve);
   }
 
   /** Hands out all there is, whatever `want` says: a task that waits for one that it sent must not use up its slot. */

@@ -21,6 +21,7 @@ export interface MemoryBackendOptions {
   readonly clock?: Clock;
 }
 
+/** @inline */
 type Listener = (state: TaskState) => void;
 
 interface Group {

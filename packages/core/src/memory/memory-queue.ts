@@ -4,6 +4,7 @@
 
 import Denque from 'denque';
 import type { Delivery } from '../broker.ts';
+import { inMicrotask } from '../microtask.ts';
 
 /** A message that no worker could use. */
 export interface DeadMessage {
@@ -104,7 +105,7 @@ export class MemoryQueue {
     if (this.#waking || this.#waiting.size === 0) return;
     this.#waking = true;
     // Not at once: what is published in one tick is handed out together.
-    queueMicrotask(this.#serve);
+    inMicrotask(this.#serve);
   }
 
   readonly #serve = (): void => {

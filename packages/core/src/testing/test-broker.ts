@@ -1,11 +1,12 @@
-// The memory broker as a test server has it: it knows what was sent and what is still to do. Consumers are given only
-// messages of tasks that have a handler; the others stay where they are.
+// The memory broker as a test server has it: it knows what was sent and what is still to do. Workers are given only
+// messages that they can do something about; those of tasks without a handler are parked.
 
 import type { Broker, BrokerCapabilities, ConsumeOptions, Consumer, Delivery, Message, Settlement } from '../broker.ts';
 import type { Alarm, Clock } from '../clock.ts';
 import { type ContractVersion, contractVersion } from '../contract-version.ts';
 import { MemoryBroker } from '../memory/memory-broker.ts';
 import type { Outcome } from '../outcome.ts';
+import type { Signature } from '../signature.ts';
 import { decodeSignature } from '../wire/signature-codec.ts';
 
 export class TestBroker implements Broker {
@@ -20,13 +21,16 @@ export class TestBroker implements Broker {
   readonly inHand = new Map<Delivery, string>();
   /** When the next delayed message is due, Unix milliseconds. */
   nextDueMs: number | undefined;
+  /** Of tasks without a handler, by their names. */
+  readonly parked = new Map<Delivery, string>();
   /** How many messages workers were given. */
   delivered = 0;
   /** Whether a task has a handler. */
   isRegistered: (name: string) => boolean = () => true;
-  /** Called when there may be less to do. */
+  /** Called when there may be less to do, or another queue. */
   onChange: () => void = () => {};
   readonly #memory: MemoryBroker;
+  readonly #consumers = new Set<TestConsumer>();
 
   constructor(clock: Clock) {
     this.#memory = new MemoryBroker({
@@ -41,13 +45,24 @@ export class TestBroker implements Broker {
     for (const [i, message] of messages.entries()) {
       if (outcomes[i]?.status !== 'stored') continue;
       this.published.push(message);
+      if (this.queues.has(message.routingKey)) continue;
       this.queues.add(message.routingKey);
+      this.onChange();
     }
     return outcomes;
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
-    return new TestConsumer(this, await this.#memory.consume(options));
+    const consumer = new TestConsumer(this, await this.#memory.consume(options), () =>
+      this.#consumers.delete(consumer),
+    );
+    this.#consumers.add(consumer);
+    return consumer;
+  }
+
+  /** Puts back what was parked: its task may have a handler by now. */
+  async unpark(): Promise<void> {
+    await Promise.all([...this.#consumers].map((consumer) => consumer.unpark()));
   }
 
   /** Whether nothing can run now. Call it while every queue has a worker. */
@@ -87,12 +102,13 @@ export class TestBroker implements Broker {
 class TestConsumer implements Consumer {
   readonly #broker: TestBroker;
   readonly #inner: Consumer;
-  /** Of tasks without a handler. */
-  readonly #parked: Delivery[] = [];
+  readonly #onClose: () => void;
+  #parked: Delivery[] = [];
 
-  constructor(broker: TestBroker, inner: Consumer) {
+  constructor(broker: TestBroker, inner: Consumer, onClose: () => void) {
     this.#broker = broker;
     this.#inner = inner;
+    this.#onClose = onClose;
   }
 
   async exchange(settled: readonly Settlement[], want: number, signal: AbortSignal): Promise<Delivery[]> {
@@ -100,9 +116,10 @@ class TestConsumer implements Consumer {
     this.#note(settled);
     const deliveries = await exchanged;
     const runnable = deliveries.filter((delivery) => {
-      const name = nameOf(delivery);
-      if (name !== undefined && !this.#broker.isRegistered(name)) {
+      const { name, ignoreWhenTaskNotRegistered = false } = decoded(delivery) ?? {};
+      if (name !== undefined && !ignoreWhenTaskNotRegistered && !this.#broker.isRegistered(name)) {
         this.#parked.push(delivery);
+        this.#broker.parked.set(delivery, name);
         return false;
       }
       this.#broker.inHand.set(delivery, name ?? 'a message that is no signature');
@@ -119,8 +136,16 @@ class TestConsumer implements Consumer {
   }
 
   async close(): Promise<void> {
-    await this.#inner.settle(this.#parked.map((delivery) => ({ kind: 'requeue', position: 'front', delivery })));
+    await this.unpark();
     await this.#inner.close();
+    this.#onClose();
+  }
+
+  async unpark(): Promise<void> {
+    const parked = this.#parked;
+    this.#parked = [];
+    for (const delivery of parked) this.#broker.parked.delete(delivery);
+    await this.#inner.settle(parked.map((delivery) => ({ kind: 'requeue', position: 'front', delivery })));
   }
 
   #note(settled: readonly Settlement[]): void {
@@ -130,9 +155,9 @@ class TestConsumer implements Consumer {
 }
 
 /** What is no signature is the worker's to refuse. */
-function nameOf({ body }: Delivery): string | undefined {
+function decoded({ body }: Delivery): Signature | undefined {
   try {
-    return decodeSignature(body).name;
+    return decodeSignature(body);
   } catch {
     return undefined;
   }

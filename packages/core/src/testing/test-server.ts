@@ -2,13 +2,25 @@
 // workers that run only while `drain` or `advance` is awaited. Nothing here fakes a task: messages are encoded, delivered,
 // tried again and followed up as they are elsewhere.
 
+// Imported, as tests may fake the global ones.
+import { clearTimeout, setTimeout } from 'node:timers';
 import { setImmediate } from 'node:timers/promises';
 import type { Ended } from '../attempt.ts';
 import { contractVersion } from '../contract-version.ts';
-import { MachineryError } from '../errors.ts';
+import { errorText, MachineryError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { MemoryBackend } from '../memory/memory-backend.ts';
-import { boolean, checkOptions, integer, invalidOption, number, optional, show, timerMs } from '../options.ts';
+import {
+  boolean,
+  type Check,
+  checkOptions,
+  integer,
+  invalidOption,
+  number,
+  optional,
+  show,
+  timerMs,
+} from '../options.ts';
 import { attemptOf } from '../retry.ts';
 import { Server, type ServerOptions } from '../server.ts';
 import type { Signature } from '../signature.ts';
@@ -63,11 +75,14 @@ export interface Sent<Args extends readonly unknown[] = readonly unknown[]> {
   readonly signature: Signature;
 }
 
+/** Options of a Server that it checks itself. */
+const passedOn = ['programName', 'defaultQueue', 'resultsExpireInSeconds', 'logger', 'telemetry', 'prePublishHandler'];
 const checks = {
   now: optional((value) => (value instanceof Date && !Number.isNaN(value.getTime()) ? undefined : 'a valid Date')),
   concurrency: optional(integer({ min: 1, max: 100_000 })),
   leaveUnhandled: optional(boolean),
-};
+  ...Object.fromEntries(passedOn.map((name) => [name, () => undefined])),
+} as Record<keyof TestServerOptions, Check>;
 
 /** Failed tasks are printed: a test that waits for nothing of them would not notice. */
 const errorLogger: Logger = {
@@ -90,16 +105,17 @@ export class TestServer extends Server {
   readonly #concurrency: number | undefined;
   readonly #leaveUnhandled: boolean;
   #working = false;
+  #closed = false;
   #changes = 0;
   #wake: (() => void) | undefined;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION. */
   constructor(options: TestServerOptions = {}) {
-    const { now, concurrency, leaveUnhandled = false, ...rest } = options;
-    checkOptions('testServer', { now, concurrency, leaveUnhandled }, checks);
+    checkOptions('testServer', options, checks);
+    const { now, concurrency, leaveUnhandled = false, logger = errorLogger, ...rest } = options;
     const clock = new TestClock(now?.getTime() ?? Date.now());
     const broker = new TestBroker(clock);
-    super({ logger: errorLogger, ...rest, broker, backend: new MemoryBackend({ clock }), lock: ownLock, clock });
+    super({ ...rest, logger, broker, backend: new MemoryBackend({ clock }), lock: ownLock, clock });
     broker.isRegistered = (name) => this.isTaskRegistered(name);
     broker.onChange = () => this.#changed();
     this.clock = clock;
@@ -138,7 +154,7 @@ export class TestServer extends Server {
    * has no handler.
    */
   drain(options: DrainOptions = {}): Promise<number> {
-    return this.#work('drain', options, () => this.#broker.nextDueMs);
+    return this.#work('drain', options, () => this.#broker.nextDueMs ?? this.clock.now());
   }
 
   /**
@@ -149,13 +165,16 @@ export class TestServer extends Server {
    * @throws MachineryError as `drain`.
    */
   async advance(ms: number, options: DrainOptions = {}): Promise<number> {
-    if (number({ min: 0 })(ms) !== undefined)
-      throw invalidOption(`advance: expected milliseconds >= 0, got ${show(ms)}`);
     const untilMs = this.clock.now() + ms;
+    if (number({ min: 0 })(ms) !== undefined || Number.isNaN(new Date(untilMs).getTime()))
+      throw invalidOption(`advance: expected milliseconds >= 0, got ${show(ms)}`);
     return this.#work('advance', options, () => untilMs);
   }
 
-  /** What was sent so far, in order: by the test, by tasks, as follow-ups and by periodic entries. Retries are left out. */
+  /**
+   * What was sent so far, in order: by the test, by tasks, as follow-ups and by periodic entries. Retries are left out.
+   * Its `args` throw ERR_MACHINERY_INVALID_ARGUMENT when they are looked at and do not fit the task.
+   */
   sent(): Sent[];
   sent<S extends ArgsSpec, R extends ReturnsSpec>(task: TaskDefinition<S, R>): Sent<ArgsOut<S>>[];
   sent(taskName: string): Sent[];
@@ -165,26 +184,43 @@ export class TestServer extends Server {
     const name = typeof task === 'function' ? task.name : task;
     const definition = typeof task === 'function' ? task : undefined;
     return this.#broker.published
-      .map(({ body, routingKey, dueAtMs }) => ({ signature: decodeSignature(body), routingKey, dueAtMs }))
+      .map(({ body, routingKey }) => ({ signature: decodeSignature(body), queue: routingKey }))
       .filter(({ signature }) => attemptOf(signature) === 1 && (name === undefined || signature.name === name))
-      .map(({ signature, routingKey }) => ({
-        name: signature.name,
-        uuid: signature.uuid as string,
-        queue: routingKey,
-        args: this.#argsOf(signature, definition),
-        eta: signature.eta === undefined ? undefined : new Date(etaMs(signature.eta)),
-        signature,
-      }));
+      .map(({ signature, queue }) => this.#sent(signature, queue, definition));
   }
 
-  #argsOf({ name, args = [] }: Signature, definition: TaskDefinition | undefined): unknown[] {
-    if (definition !== undefined) return decodeArgs(definition.args, args);
-    if (this.isTaskRegistered(name)) return this.getRegisteredTask(name).decodeArgs(args);
-    return args.map(({ type, value }) => fromWireValue(type, value));
+  #sent(signature: Signature, queue: string, definition: TaskDefinition | undefined): Sent {
+    const { name, uuid, eta, args = [] } = signature;
+    const decode = () => {
+      if (definition !== undefined) return decodeArgs(definition.args, args);
+      if (this.isTaskRegistered(name)) return this.getRegisteredTask(name).decodeArgs(args);
+      return args.map(({ type, value }) => fromWireValue(type, value));
+    };
+    return {
+      name,
+      uuid: uuid as string,
+      queue,
+      get args() {
+        try {
+          return decode();
+        } catch (cause) {
+          const text = `The arguments of task ${name} (${uuid}) do not fit: ${errorText(cause)}`;
+          throw new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', text, { cause });
+        }
+      },
+      eta: eta === undefined ? undefined : new Date(etaMs(eta)),
+      signature,
+    };
+  }
+
+  override close(): Promise<void> {
+    this.#closed = true;
+    this.#changed();
+    return super.close();
   }
 
   /** Runs what is ready, then what each alarm up to `untilMs` makes ready. */
-  async #work(method: string, options: DrainOptions, untilMs: () => number | undefined): Promise<number> {
+  async #work(method: string, options: DrainOptions, untilMs: () => number): Promise<number> {
     checkOptions(method, options, {
       maxTasks: optional(integer({ min: 1 })),
       timeoutMs: optional(timerMs({ min: 1 })),
@@ -196,38 +232,41 @@ export class TestServer extends Server {
     const before = this.#broker.delivered;
     const workers = new Map<string, Worker>();
     const run = () => this.#untilIdle(workers, before, maxTasks, timeoutMs);
+    const stop = (quit: (worker: Worker) => Promise<void>) => Promise.all([...workers.values()].map(quit));
     try {
+      await this.#broker.unpark();
       await run();
-      for (let to = untilMs(); to !== undefined && this.clock.ringNext(to); to = untilMs()) await run();
-      await Promise.all([...workers.values()].map((worker) => worker.quit()));
+      for (let to = untilMs(); this.clock.ringNext(to); to = untilMs()) await run();
+      if (!this.#leaveUnhandled) await this.#refuseUnhandled();
     } catch (error) {
-      await Promise.all([...workers.values()].map((worker) => worker.quit({ timeoutMs: 0 })));
+      await stop((worker) => (this.#closed ? worker[Symbol.asyncDispose]() : worker.quit({ timeoutMs: 0 })));
       throw error;
     } finally {
+      await stop((worker) => worker[Symbol.asyncDispose]());
       this.#working = false;
     }
-    if (!this.#leaveUnhandled) await this.#refuseUnhandled();
     return this.#broker.delivered - before;
   }
 
   async #untilIdle(workers: Map<string, Worker>, before: number, maxTasks: number, timeoutMs: number): Promise<void> {
     for (;;) {
-      for (const queue of this.#broker.queues) {
-        if (workers.has(queue)) continue;
-        const worker = this.newWorker(`test-${queue}`, {
-          queue,
-          ...(this.#concurrency !== undefined && { concurrency: this.#concurrency }),
-        });
-        workers.set(queue, worker);
-        await worker.start();
-      }
+      if (this.#closed) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
+      for (const queue of this.#broker.queues) await this.#startWorker(queue, workers);
       const changes = this.#changes;
       await setImmediate(); // by then, what was begun to be sent is sent
-      await this.periodic.settled();
+      await this.#within(timeoutMs, this.periodic.settled(), stuckTick);
       if (this.#broker.delivered - before > maxTasks) throw this.#endless(maxTasks);
       if (await this.#broker.isIdle()) return;
-      if (changes === this.#changes) await this.#change(timeoutMs);
+      if (changes === this.#changes) await this.#within(timeoutMs, this.#change(), (ms) => this.#stuck(ms));
     }
+  }
+
+  async #startWorker(queue: string, workers: Map<string, Worker>): Promise<void> {
+    if (workers.has(queue)) return;
+    const concurrency = this.#concurrency;
+    const worker = this.newWorker(`test-${queue}`, { queue, ...(concurrency !== undefined && { concurrency }) });
+    workers.set(queue, worker);
+    await worker.start();
   }
 
   #changed(): void {
@@ -235,27 +274,34 @@ export class TestServer extends Server {
     this.#wake?.();
   }
 
-  async #change(timeoutMs: number): Promise<void> {
+  /** Resolves when there may be less to do, another queue, or the server is closed. */
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  async #within(
+    timeoutMs: number,
+    work: Promise<unknown>,
+    tooLong: (timeoutMs: number) => MachineryError,
+  ): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
+    const timeUp = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(tooLong(timeoutMs)), timeoutMs);
+    });
     try {
-      await new Promise<void>((resolve, reject) => {
-        this.#wake = resolve;
-        timer = setTimeout(() => reject(this.#stuck(timeoutMs)), timeoutMs);
-      });
+      await Promise.race([work, timeUp]);
     } finally {
       clearTimeout(timer);
-      this.#wake = undefined;
     }
   }
 
   async #refuseUnhandled(): Promise<void> {
-    const names = new Set<string>();
-    for (const queue of this.#broker.queues)
-      for (const { name } of await this.pendingTasks(queue, { limit: 100_000 }))
-        if (!this.isTaskRegistered(name)) names.add(name);
-    if (names.size === 0) return;
+    const names = namesOf(this.#broker.parked.values());
+    if (names === '') return;
     throw notDrained(
-      `Tasks without a handler are left: ${[...names].join(', ')}. Register them with \`handle\`, or make the server with ` +
+      `Tasks without a handler are left: ${names}. Register them with \`handle\`, or make the server with ` +
         '`testServer({ leaveUnhandled: true })` when another program runs them',
     );
   }
@@ -263,7 +309,8 @@ export class TestServer extends Server {
   #stuck(timeoutMs: number): MachineryError {
     return notDrained(
       `Nothing has ended for ${timeoutMs} ms, still running: ${namesOf(this.#broker.inHand.values())}. Does it wait for a ` +
-        'promise that never settles, or for a task that has no free slot? Let it have more time with `timeoutMs`',
+        'promise that never settles, or for a task that has no free slot, or is delayed, while the clock stands still? ' +
+        'Let it have more time with `timeoutMs`',
     );
   }
 
@@ -274,6 +321,12 @@ export class TestServer extends Server {
         'ever? Allow more with `maxTasks`',
     );
   }
+}
+
+function stuckTick(timeoutMs: number): MachineryError {
+  return notDrained(
+    `A periodic entry has not been sent for ${timeoutMs} ms: does the function that makes it ever end?`,
+  );
 }
 
 /** There is only one scheduler. */

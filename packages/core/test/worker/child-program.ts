@@ -1,4 +1,4 @@
-// Runs one of `programs/` in a process of its own, on the built package, and waits for what it prints.
+// Runs a program of the tests in a process of its own, on the built package, and waits for what it prints.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -13,9 +13,13 @@ export interface ChildProgram {
   readonly exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
+/** One of `programs/` beside this file. */
 export function runProgram(name: 'launched' | 'stray', ...args: string[]): ChildProgram {
-  const path = fileURLToPath(new URL(`programs/${name}.mjs`, import.meta.url));
-  const child = spawn(process.execPath, [path, ...args], { stdio: 'pipe' });
+  return runProgramAt(new URL(`programs/${name}.mjs`, import.meta.url), ...args);
+}
+
+export function runProgramAt(url: URL, ...args: string[]): ChildProgram {
+  const child = spawn(process.execPath, [fileURLToPath(url), ...args], { stdio: 'pipe' });
   const lines = new Journal<string>();
   const errors: string[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => lines.add(line));

@@ -1,0 +1,27 @@
+// What the guides show: each program runs by itself and prints what its comments say; each message can be read.
+
+import { decodeGroupMeta, decodeSignature, decodeState } from '@machinery/core';
+import { expect, it } from 'vitest';
+import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
+
+const folder = snippetFolder('guides');
+const guides = ['moving-from-go-machinery', 'moving-from-bullmq', 'moving-from-celery'];
+
+it.each(guides)('runs the programs of %s', (guide) => {
+  const programs = snippets(`docs/${guide}.md`);
+  expect(programs.length).toBeGreaterThan(0);
+  for (const [i, code] of programs.entries()) {
+    const expected = printed(code).map((line) => expect.stringMatching(line));
+    expect(run(compile(folder, `${guide}-${i}`, code))).toEqual(expected);
+  }
+});
+
+it('reads the message, the state and the meta that the page on the wire format shows', () => {
+  const [message, state, meta] = snippets('docs/wire-format.md', 'json') as [string, string, string];
+  expect(decodeSignature(message)).toMatchObject({
+    name: 'report',
+    args: [{ value: 9223372036854775807n }, {}, {}, {}, {}],
+  });
+  expect(decodeState(state)).toMatchObject({ state: 'RETRY', attempt: 2, retryCount: 1 });
+  expect(decodeGroupMeta(meta).taskUuids).toHaveLength(2);
+});
