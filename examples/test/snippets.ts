@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll } from 'vitest';
 
 const examples = fileURLToPath(new URL('..', import.meta.url));
-export const root = join(examples, '..');
+const root = join(examples, '..');
 
 /** The code blocks of a page in one language. */
 export function snippets(page: string, language = 'ts'): string[] {

@@ -9,7 +9,7 @@ import { parseCron, type Schedule } from './cron.ts';
 import { errorText, type GroupSendError, MachineryError, mayPass } from './errors.ts';
 import type { Lock } from './lock.ts';
 import type { Logger } from './logger.ts';
-import { checkOptions, integer, invalidOption, optional, show, string } from './options.ts';
+import { checkOptions, integer, invalidOption, object, optional, show, string } from './options.ts';
 import { withFreshUuids } from './plan.ts';
 import type { Signature } from './signature.ts';
 import { isTask } from './task.ts';
@@ -78,6 +78,7 @@ export class PeriodicScheduler {
     what: Periodic<Signature | AnyWorkflow>,
     options: PeriodicOptions = {},
   ): PeriodicEntry {
+    if (this.#closed.signal.aborted) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
     if (string(name) !== undefined)
       throw invalidOption(`Expected the name of a periodic entry to be ${string(name)}, got ${show(name)}`);
     if (typeof spec !== 'string')
@@ -264,7 +265,10 @@ async function made<T>(entry: string, make: () => T | Promise<T>): Promise<T> {
 /** What is sent at one tick: nothing of it has the UUID of another tick. */
 function checked(kind: string, entry: string, what: Signature | AnyWorkflow): Signature | AnyWorkflow {
   const found = isWorkflow(what) ? what.kind : 'task';
-  if (found !== kind) throw invalidOption(`Periodic entry ${entry}: expected a ${kind}, got a ${found}`);
+  if (found !== kind)
+    throw invalidOption(
+      `Periodic entry ${entry}: expected a ${kind}, got ${object(what) === undefined ? `a ${found}` : show(what)}`,
+    );
   return withFreshUuids(what);
 }
 

@@ -81,7 +81,7 @@ export interface ServerOptions {
   readonly telemetry?: Telemetry;
   /** Called with every signature before it is published, callbacks and retries too: answer another one to send that instead. */
   readonly prePublishHandler?: PrePublishHandler;
-  /** For tests: see `@machinery/core/testing`. Default: the system's. */
+  /** For tests: see `@machinery/core/testing`. The in-memory engine takes one, too, and a lock has its own. Default: the system's. */
   readonly clock?: Clock;
 }
 
@@ -325,12 +325,12 @@ export class Server implements AsyncDisposable {
   ): PeriodicEntry;
   registerPeriodicTask(spec: string, name: string, signature: Periodic<PlainSignature>): PeriodicEntry;
   registerPeriodicTask(spec: string, name: string, signature: Periodic<Signature>): PeriodicEntry {
-    return this.#registerPeriodic('task', spec, name, signature);
+    return this.periodic.register('task', spec, name, signature);
   }
 
   /** The same for a chain. */
   registerPeriodicChain<V>(spec: string, name: string, chain: Periodic<Chain<[], unknown, V>>): PeriodicEntry {
-    return this.#registerPeriodic('chain', spec, name, chain);
+    return this.periodic.register('chain', spec, name, chain);
   }
 
   /** The same for a group. */
@@ -340,7 +340,7 @@ export class Server implements AsyncDisposable {
     group: Periodic<Group<[], unknown, V>>,
     options?: PeriodicOptions,
   ): PeriodicEntry {
-    return this.#registerPeriodic('group', spec, name, group, options);
+    return this.periodic.register('group', spec, name, group, options);
   }
 
   /** The same for a chord. */
@@ -350,12 +350,7 @@ export class Server implements AsyncDisposable {
     chord: Periodic<Chord<[], unknown, V>>,
     options?: PeriodicOptions,
   ): PeriodicEntry {
-    return this.#registerPeriodic('chord', spec, name, chord, options);
-  }
-
-  #registerPeriodic(...entry: Parameters<PeriodicScheduler['register']>): PeriodicEntry {
-    this.#refuseWhenClosed();
-    return this.periodic.register(...entry);
+    return this.periodic.register('chord', spec, name, chord, options);
   }
 
   /** The result of a task that was sent before, here or in another process. */

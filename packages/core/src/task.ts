@@ -179,7 +179,11 @@ interface KeepingBack {
 type Callback<R> = R extends ReturnsSpec ? TaskSignature<ReturnsSpec, Gives<R>> | PlainSignature : Signature;
 
 /** A signature without declared types, in Go's style. */
-export type PlainSignature = Signature & { readonly definition?: never };
+export type PlainSignature = Signature & {
+  readonly definition?: never;
+  /** Functions have a name, too. */
+  readonly call?: never;
+};
 
 /** The function that runs a task: it gets the context and the arguments, and returns the results. */
 export type HandlerOf<D> = D extends { readonly args: infer S; readonly returns: infer R }

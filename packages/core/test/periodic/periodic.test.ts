@@ -2,7 +2,22 @@
 
 import { basename } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { chain, chord, defineTask, group, int64, type Signature, string } from '../../src/index.ts';
+import {
+  bigInt64,
+  bool,
+  bytes,
+  chain,
+  chord,
+  defineTask,
+  float64,
+  group,
+  int64,
+  json,
+  type Signature,
+  slice,
+  string,
+  uint8,
+} from '../../src/index.ts';
 import { gate, nextTurn } from '../server/setup.ts';
 import { ms, type Scheduler, scheduler, startAt, uuidsIn } from './setup.ts';
 
@@ -156,6 +171,20 @@ describe('at each tick', () => {
         },
       ]);
     }
+  });
+
+  it('arguments of declared types go as `send` sends them', async () => {
+    const test = scheduler();
+    const all = defineTask('all', { args: [bytes, bigInt64, float64, json(), slice(bool), uint8, string] });
+    const signature = all(new Uint8Array([0, 255, 7]), 2n ** 60n, 1, { a: [1, null] }, [true, false], 255, 'é');
+    await test.server.send(signature);
+    test.server.registerPeriodicTask(minutely, 'n', signature);
+    test.server.registerPeriodicChain('30 8 * * *', 'chain', chain(signature));
+    await test.tick();
+    while (test.now() !== '2026-11-21T08:30:00.000Z') await test.tick();
+    const [sent, ...ticks] = test.sent();
+    expect(ticks.length).toBeGreaterThan(20);
+    for (const { args } of ticks) expect(args).toEqual(sent?.args);
   });
 
   it('a `delayMs` counts from the tick', async () => {
