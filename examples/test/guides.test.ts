@@ -16,6 +16,15 @@ it.each(guides)('runs the programs of %s', (guide) => {
   }
 });
 
+it('runs the tests of the guide on testing', () => {
+  const programs = snippets('docs/testing.md');
+  expect(programs).toHaveLength(4);
+  for (const [i, code] of programs.entries()) {
+    const program = compile(folder, `testing-${i}.test`, code);
+    expect(run(program, '--test', '--test-reporter=tap')).toContain('# pass 1');
+  }
+});
+
 it('reads the message, the state and the meta that the page on the wire format shows', () => {
   const [message, state, meta] = snippets('docs/wire-format.md', 'json') as [string, string, string];
   expect(decodeSignature(message)).toMatchObject({

@@ -51,6 +51,9 @@ export function printed(code: string): RegExp[] {
 }
 
 /** Runs a compiled program and answers the lines that it prints. */
-export function run(program: string): string[] {
-  return execFileSync(process.execPath, [program]).toString().trimEnd().split('\n');
+export function run(program: string, ...options: string[]): string[] {
+  return execFileSync(process.execPath, [...options, program])
+    .toString()
+    .trimEnd()
+    .split('\n');
 }

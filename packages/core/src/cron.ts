@@ -17,17 +17,23 @@ interface Field {
 }
 
 interface Bounds {
+  readonly field: string;
   readonly min: number;
   readonly max: number;
   /** Names of the numbers from `min` on. */
   readonly names?: readonly string[];
 }
 
-const minutes: Bounds = { min: 0, max: 59 };
-const hours: Bounds = { min: 0, max: 23 };
-const daysOfMonth: Bounds = { min: 1, max: 31 };
-const months: Bounds = { min: 1, max: 12, names: 'jan feb mar apr may jun jul aug sep oct nov dec'.split(' ') };
-const daysOfWeek: Bounds = { min: 0, max: 6, names: 'sun mon tue wed thu fri sat'.split(' ') };
+const minutes: Bounds = { field: 'minute', min: 0, max: 59 };
+const hours: Bounds = { field: 'hour', min: 0, max: 23 };
+const daysOfMonth: Bounds = { field: 'day of month', min: 1, max: 31 };
+const months: Bounds = {
+  field: 'month',
+  min: 1,
+  max: 12,
+  names: 'jan feb mar apr may jun jul aug sep oct nov dec'.split(' '),
+};
+const daysOfWeek: Bounds = { field: 'day of week', min: 0, max: 6, names: 'sun mon tue wed thu fri sat'.split(' ') };
 
 const descriptors: Readonly<Record<string, string>> = {
   '@yearly': '0 0 1 1 *',
@@ -61,10 +67,13 @@ export function parseCron(spec: string): Schedule {
 function parseTimes(spec: string, times: string, zone: Zone): Schedule {
   if (times.startsWith('@every ')) return every(durationSeconds(spec, times.slice('@every '.length)));
   if (times.startsWith('@') && !Object.hasOwn(descriptors, times))
-    throw refused(spec, `unrecognized descriptor: ${times}`);
+    throw refused(spec, `unrecognized descriptor: ${times}, known are ${Object.keys(descriptors).join(', ')}, @every`);
   const fields = (descriptors[times] ?? times).split(blanks).filter((field) => field !== '');
   if (fields.length !== 5)
-    throw refused(spec, `expected exactly 5 fields, found ${fields.length}: [${fields.join(' ')}]`);
+    throw refused(
+      spec,
+      `expected exactly 5 fields, found ${fields.length}: [${fields.join(' ')}] (minute, hour, day of month, month, day of week)`,
+    );
   const [minute, hour, dayOfMonth, month, dayOfWeek] = fields as [string, string, string, string, string];
   return new Times(zone, {
     minute: parseField(spec, minute, minutes),
@@ -80,39 +89,45 @@ function parseField(spec: string, text: string, bounds: Bounds): Field {
   let any = false;
   for (const range of text.split(',')) {
     if (range === '') continue; // Go skips it
-    const { start, end, step, star } = parseRange(spec, range, bounds);
+    const { start, end, step, star } = parseRange(range, bounds, (why) => refused(spec, `${why} (${rangeOf(bounds)})`));
     for (let value = start; value <= end; value += step) values.add(value);
     any ||= star;
   }
   return { values, any };
 }
 
-function parseRange(spec: string, range: string, bounds: Bounds) {
+/** @param wrong makes the error of what is wrong. */
+function parseRange(range: string, bounds: Bounds, wrong: (why: string) => Error) {
   const [lowAndHigh, stepText, ...moreSlashes] = range.split('/') as [string, ...string[]];
   const [low, high, ...moreHyphens] = lowAndHigh.split('-') as [string, ...string[]];
   const isStar = low === '*' || low === '?'; // Go does not look at what comes after a hyphen then
-  if (!isStar && moreHyphens.length > 0) throw refused(spec, `too many hyphens: ${range}`);
-  if (moreSlashes.length > 0) throw refused(spec, `too many slashes: ${range}`);
-  const start = isStar ? bounds.min : parseNumber(spec, low, bounds.names);
+  if (!isStar && moreHyphens.length > 0) throw wrong(`too many hyphens: ${range}`);
+  if (moreSlashes.length > 0) throw wrong(`too many slashes: ${range}`);
+  const start = isStar ? bounds.min : parseNumber(low, wrong, bounds.names);
   let end = bounds.max; // `5/15` is `5-59/15`
-  if (!isStar && high !== undefined) end = parseNumber(spec, high, bounds.names);
+  if (!isStar && high !== undefined) end = parseNumber(high, wrong, bounds.names);
   else if (!isStar && stepText === undefined) end = start;
-  const step = stepText === undefined ? 1 : parseNumber(spec, stepText);
-  if (start < bounds.min) throw refused(spec, `beginning of range (${start}) below minimum (${bounds.min}): ${range}`);
-  if (end > bounds.max) throw refused(spec, `end of range (${end}) above maximum (${bounds.max}): ${range}`);
-  if (start > end) throw refused(spec, `beginning of range (${start}) beyond end of range (${end}): ${range}`);
-  if (step === 0) throw refused(spec, `step of range should be a positive number: ${range}`);
+  const step = stepText === undefined ? 1 : parseNumber(stepText, wrong);
+  if (start < bounds.min) throw wrong(`beginning of range (${start}) below minimum (${bounds.min}): ${range}`);
+  if (end > bounds.max) throw wrong(`end of range (${end}) above maximum (${bounds.max}): ${range}`);
+  if (start > end) throw wrong(`beginning of range (${start}) beyond end of range (${end}): ${range}`);
+  if (step === 0) throw wrong(`step of range should be a positive number: ${range}`);
   return { start, end, step, star: isStar && step === 1 };
 }
 
 /** Go: strconv.Atoi, which takes a sign. */
-function parseNumber(spec: string, text: string, names: readonly string[] = []): number {
+function parseNumber(text: string, wrong: (why: string) => Error, names: readonly string[] = []): number {
   const place = names.indexOf(text.toLowerCase());
   if (place >= 0) return place + (names.length === 12 ? 1 : 0);
   const [, sign, digits = ''] = /^([+-]?)(\d+)$/.exec(text) ?? [];
-  if (digits === '' || BigInt(digits) >= 2n ** 63n) throw refused(spec, `failed to parse int from ${text}`);
-  if (sign === '-' && Number(digits) > 0) throw refused(spec, `negative number not allowed: ${text}`);
+  if (digits === '' || BigInt(digits) >= 2n ** 63n) throw wrong(`failed to parse int from ${text}`);
+  if (sign === '-' && Number(digits) > 0) throw wrong(`negative number not allowed: ${text}`);
   return Number(digits);
+}
+
+/** What a field may hold. */
+function rangeOf({ field, min, max, names = [] }: Bounds): string {
+  return `${field}: ${min} to ${max}${names.length > 0 ? ` or ${names[0]} to ${names.at(-1)}` : ''}`;
 }
 
 const units: Readonly<Record<string, bigint>> = {

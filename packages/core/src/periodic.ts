@@ -95,7 +95,7 @@ export class PeriodicScheduler {
     const entry = new Entry({
       name,
       spec,
-      schedule: parseCron(spec),
+      schedule: scheduleOf(spec, name),
       clock,
       fire: (tick) => {
         const fired = this.#fire(entry, lock, tick, async () => {
@@ -242,6 +242,14 @@ class Entry implements PeriodicEntry {
   #due(dueAtMs: number): void {
     this.#waitFrom(Math.max(dueAtMs, this.#options.clock.now()));
     this.#options.fire({ dueAtMs, nextMs: this.#nextMs });
+  }
+}
+
+function scheduleOf(spec: string, entry: string): Schedule {
+  try {
+    return parseCron(spec);
+  } catch (cause) {
+    throw invalidOption(`Periodic entry ${entry}: ${errorText(cause)}`);
   }
 }
 

@@ -7,7 +7,7 @@ import { Batcher } from './batcher.ts';
 import { errorText, MachineryError, mayPass, NotSupportedError } from './errors.ts';
 import type { Logger } from './logger.ts';
 import { inMicrotask } from './microtask.ts';
-import { isFinal, type TaskState } from './task-state.ts';
+import { isFinal, type StateName, type TaskState } from './task-state.ts';
 
 /** Reads of one server are at least this far apart: 2 ms for a lone waiter, 20 ms (50 reads a second) for a hundred or more. */
 const readGapMs = (waiters: number): number => Math.min(20, 2 + waiters / 5);
@@ -22,6 +22,7 @@ interface Waiter {
   readonly since: number;
   /** Unix milliseconds. */
   readAt: number;
+  lastState: StateName | undefined;
   /** Whether a state was there before: when it is gone then, it has expired. */
   seen: boolean;
   readonly resolve: (state: TaskState) => void;
@@ -96,6 +97,7 @@ export class ResultWaiter {
         taskUuid,
         since: Date.now(),
         readAt: 0,
+        lastState: undefined,
         seen: sentHere && !this.readConsumes,
         resolve: (state) => {
           end();
@@ -142,7 +144,8 @@ export class ResultWaiter {
     const look = () => Promise.race([this.read(taskUuid).catch(() => undefined), sleep(lastLookMs)]);
     const state = readAt === 0 ? await look() : undefined;
     if (state && isFinal(state.state)) return waiter.resolve(state);
-    const text = `Task ${taskUuid} was not finished within ${timeoutMs} ms`;
+    waiter.lastState = state?.state ?? waiter.lastState;
+    const text = `Task ${taskUuid} was not finished within ${timeoutMs} ms: ${soFar(waiter.lastState)}`;
     waiter.reject(new MachineryError('ERR_MACHINERY_RESULT_TIMEOUT', text));
   }
 
@@ -222,6 +225,7 @@ export class ResultWaiter {
     if (state !== undefined && isFinal(state.state)) waiter.resolve(state);
     else if (state === undefined && waiter.seen) waiter.reject(expired(waiter.taskUuid));
     else {
+      waiter.lastState = state?.state;
       waiter.seen ||= state !== undefined && !this.readConsumes;
       waiter.readAt =
         Date.now() + (this.#backend.watch === undefined ? Math.min(maxPollMs, waitedMs / 5) : pushedPollMs);
@@ -236,6 +240,13 @@ function noResults({ name }: Backend): NotSupportedError {
 function expired(taskUuid: string): MachineryError {
   const text = `The state of task ${taskUuid} is gone: it expired or was purged before it was read`;
   return new MachineryError('ERR_MACHINERY_RESULT_EXPIRED', text);
+}
+
+function soFar(state: StateName | undefined): string {
+  if (state === undefined) return 'no state of it has been seen';
+  return state === 'PENDING'
+    ? 'it is PENDING, is a worker started for its queue, and has it a handler?'
+    : `it is ${state}`;
 }
 
 function closed(taskUuid: string): MachineryError {

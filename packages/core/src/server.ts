@@ -232,15 +232,16 @@ export class Server implements AsyncDisposable {
    * cannot keep), ERR_MACHINERY_ABORTED, ERR_MACHINERY_CLOSED, or what the adapter says: then nothing was published.
    * ERR_MACHINERY_PUBLISH_UNKNOWN: it may have been published.
    */
-  send<R extends ReturnsSpec>(
-    signature: CompleteSignature<R>,
-    options?: SendOptions<R>,
-  ): Promise<AsyncResult<Result<R>>>;
+  // The compiler explains what does not fit by the last of these, so that is the one that most calls are.
+  send(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult>;
   send<V>(chain: Chain<[], unknown, V>, options?: WorkflowOptions): Promise<ChainResult<V>>;
   send<V>(group: Group<[], unknown, V>, options?: WorkflowOptions): Promise<GroupResult<V>>;
   send<V>(chord: Chord<[], unknown, V>, options?: WorkflowOptions): Promise<ChordResult<V>>;
   send<V>(workflow: Workflow<V>, options?: WorkflowOptions): Promise<WorkflowResult<V>>;
-  send(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult>;
+  send<R extends ReturnsSpec>(
+    signature: CompleteSignature<R>,
+    options?: SendOptions<R>,
+  ): Promise<AsyncResult<Result<R>>>;
   async send(
     what: Signature | AnyWorkflow,
     options?: SendOptions | WorkflowOptions,
@@ -283,11 +284,11 @@ export class Server implements AsyncDisposable {
   }
 
   /** Go's name of `send` for one task. */
+  sendTask(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult>;
   sendTask<R extends ReturnsSpec>(
     signature: CompleteSignature<R>,
     options?: SendOptions<R>,
   ): Promise<AsyncResult<Result<R>>>;
-  sendTask(signature: PlainSignature, options?: SendOptions): Promise<AsyncResult>;
   sendTask(signature: Signature, options?: SendOptions): Promise<AsyncResult<unknown>> {
     return this.send(signature as PlainSignature, options);
   }

@@ -64,11 +64,18 @@ export function encodeArgs(name: string, spec: ArgsSpec, values: readonly unknow
     } catch (cause) {
       throw new MachineryError(
         'ERR_MACHINERY_INVALID_ARGUMENT',
-        `Argument ${i + 1} of task ${name}: ${(cause as Error).message}`,
+        `Argument ${i + 1} of task ${name}: ${withKind((cause as Error).message, value)}`,
         { cause },
       );
     }
   });
+}
+
+/** Go's text for a wrong type, which does not tell '995' from 995. */
+function withKind(text: string, value: unknown): string {
+  if (!/ is not \S+$/.test(text)) return text;
+  if (value === undefined) return `${text} (it is undefined)`;
+  return typeof value === 'string' ? `${text} (it is a string)` : text;
 }
 
 /** Numbers pass between number types as long as the value fits; every other type must be the declared one. */

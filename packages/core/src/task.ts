@@ -328,7 +328,7 @@ function mergedHeaders(
   { headers, timeoutMs, backoff }: SignatureOptions,
 ): { headers?: Record<string, unknown> } {
   if (headers === undefined && timeoutMs === undefined && backoff === undefined) return {};
-  if (backoff !== undefined) checkOptions('`backoff`', backoff, backoffChecks);
+  if (backoff !== undefined) checkOptions(`\`backoff\` of task ${signature.name}`, backoff, backoffChecks);
   return {
     headers: {
       ...signature.headers,
@@ -381,7 +381,9 @@ function isArgsSpec(value: unknown): string | undefined {
   const ok =
     isRest(value) ||
     (Array.isArray(value) && value.every((v, i) => isType(v) || (i === value.length - 1 && isRest(v))));
-  return ok ? undefined : 'rest(type) or an array of types of which only the last may be rest(type)';
+  if (ok) return undefined;
+  const hint = isType(value) ? ' (one argument: `[type]`)' : '';
+  return `rest(type) or an array of types of which only the last may be rest(type)${hint}`;
 }
 
 function isReturnsSpec(value: unknown): string | undefined {

@@ -150,6 +150,8 @@ export class Worker implements AsyncDisposable {
   }
 
   async #start(): Promise<void> {
+    if (this.server.getRegisteredTaskNames().length === 0)
+      this.server.logger.warn(`Worker ${this.consumerTag} has no task to run: register them with server.handle first`);
     this.#unguard = guardProcess();
     try {
       await this.#loop.start();

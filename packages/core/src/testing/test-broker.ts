@@ -60,6 +60,10 @@ export class TestBroker implements Broker {
     return consumer;
   }
 
+  get hasWorkers(): boolean {
+    return this.#consumers.size > 0;
+  }
+
   /** Puts back what was parked: its task may have a handler by now. */
   async unpark(): Promise<void> {
     await Promise.all([...this.#consumers].map((consumer) => consumer.unpark()));

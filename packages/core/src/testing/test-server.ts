@@ -9,7 +9,6 @@ import type { Ended } from '../attempt.ts';
 import { contractVersion } from '../contract-version.ts';
 import { errorText, MachineryError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
-import { MemoryBackend } from '../memory/memory-backend.ts';
 import {
   boolean,
   type Check,
@@ -41,6 +40,7 @@ import { fromWireValue } from '../wire/argument-types.ts';
 import { decodeSignature } from '../wire/signature-codec.ts';
 import { etaMs } from '../wire/time.ts';
 import type { Worker } from '../worker.ts';
+import { TestBackend } from './test-backend.ts';
 import { TestBroker } from './test-broker.ts';
 import { TestClock } from './test-clock.ts';
 
@@ -106,6 +106,7 @@ export class TestServer extends Server {
   readonly #leaveUnhandled: boolean;
   #working = false;
   #closed = false;
+  #explained = false;
   #changes = 0;
   #wake: (() => void) | undefined;
 
@@ -115,9 +116,11 @@ export class TestServer extends Server {
     const { now, concurrency, leaveUnhandled = false, logger = errorLogger, ...rest } = options;
     const clock = new TestClock(now?.getTime() ?? Date.now());
     const broker = new TestBroker(clock);
-    super({ ...rest, logger, broker, backend: new MemoryBackend({ clock }), lock: ownLock, clock });
+    const backend = new TestBackend({ clock });
+    super({ ...rest, logger, broker, backend, lock: ownLock, clock });
     broker.isRegistered = (name) => this.isTaskRegistered(name);
     broker.onChange = () => this.#changed();
+    backend.onLongWait = () => this.#explainWait();
     this.clock = clock;
     this.#broker = broker;
     this.#concurrency = concurrency;
@@ -295,6 +298,12 @@ export class TestServer extends Server {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #explainWait(): void {
+    if (this.#working || this.#broker.hasWorkers || this.#explained) return;
+    this.#explained = true;
+    this.logger.error('A test waits for a result while no task can run: await `drain` or `advance` before `get`');
   }
 
   async #refuseUnhandled(): Promise<void> {

@@ -129,10 +129,21 @@ describe('what Go refuses is an error', () => {
   });
 
   it.each([
-    ['60 * * * *', '`60 * * * *` is no cron spec: end of range (60) above maximum (59): 60'],
-    ['* * * *', '`* * * *` is no cron spec: expected exactly 5 fields, found 4: [* * * *]'],
+    ['60 * * * *', '`60 * * * *` is no cron spec: end of range (60) above maximum (59): 60 (minute: 0 to 59)'],
+    [
+      '* * * *',
+      '`* * * *` is no cron spec: expected exactly 5 fields, found 4: [* * * *] (minute, hour, day of month, month, day of week)',
+    ],
+    [
+      '0 0 * * 7',
+      '`0 0 * * 7` is no cron spec: end of range (7) above maximum (6): 7 (day of week: 0 to 6 or sun to sat)',
+    ],
+    [
+      '0 0 * * MONDAY',
+      '`0 0 * * MONDAY` is no cron spec: failed to parse int from MONDAY (day of week: 0 to 6 or sun to sat)',
+    ],
     ['', '`` is no cron spec: empty spec string'],
-    ['*/0 * * * *', '`*/0 * * * *` is no cron spec: step of range should be a positive number: */0'],
+    ['*/0 * * * *', '`*/0 * * * *` is no cron spec: step of range should be a positive number: */0 (minute: 0 to 59)'],
     ['@every 5', '`@every 5` is no cron spec: invalid duration: 5'],
     ['@every 1d', '`@every 1d` is no cron spec: unknown unit d in duration 1d'],
     ['@every 3000000h', '`@every 3000000h` is no cron spec: invalid duration: 3000000h is too long'],
@@ -196,7 +207,8 @@ describe('the next time', () => {
     const from = '2026-11-21T08:00:00Z';
     expect(nextTimes('TZ=UTC \u0085\u00a0@daily\t\u2003\u0085', from)[0]).toBe('2026-11-22T00:00:00Z');
     expect(await thrownBy(() => parseCron('TZ=UTC @daily\ufeff'))).toMatchObject({
-      message: '`TZ=UTC @daily\ufeff` is no cron spec: unrecognized descriptor: @daily\ufeff',
+      message:
+        '`TZ=UTC @daily\ufeff` is no cron spec: unrecognized descriptor: @daily\ufeff, known are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly, @every',
     });
   });
 

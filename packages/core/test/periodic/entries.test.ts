@@ -26,8 +26,11 @@ const invalidSignature = (message: string) => errorLike('ERR_MACHINERY_INVALID_S
 describe('registering is refused at once', () => {
   const noSpec = 'Periodic entry n: expected a cron spec such as `0 6 * * *`, got';
   it.each<[unknown, string]>([
-    ['61 * * * *', '`61 * * * *` is no cron spec: end of range (61) above maximum (59): 61'],
-    ['', '`` is no cron spec: empty spec string'],
+    [
+      '61 * * * *',
+      'Periodic entry n: `61 * * * *` is no cron spec: end of range (61) above maximum (59): 61 (minute: 0 to 59)',
+    ],
+    ['', 'Periodic entry n: `` is no cron spec: empty spec string'],
     [undefined, `${noSpec} \`undefined\` (undefined)`],
     [60_000, `${noSpec} \`60000\` (number)`],
     [new String(minutely), `${noSpec} \`"* * * * *"\` (object)`],

@@ -221,7 +221,7 @@ describe('send and with', () => {
   });
 
   it('refuse a backoff with a wrong field', async () => {
-    const text = '`backoff`: expected `jitter` to be a number >= 0 and <= 1, got `2` (number)';
+    const text = '`backoff` of task add: expected `jitter` to be a number >= 0 and <= 1, got `2` (number)';
     expect(await thrownBy(() => add(1).with({ backoff: { delayMs: 5, jitter: 2 } }))).toEqual(invalid(text));
   });
 

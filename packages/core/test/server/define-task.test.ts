@@ -90,7 +90,7 @@ describe('on the wire, as Go expects it', () => {
 
 describe('an argument is refused', () => {
   it.each<[string, AnyType, unknown, string]>([
-    ['of a wrong type', int64, 'x', 'x is not int64'],
+    ['of a wrong type', int64, 'x', 'x is not int64 (it is a string)'],
     ['with a fraction', int64, 1.5, '1.5 is not int64 (an integer from -9223372036854775808 to 9223372036854775807)'],
     ['out of range', uint8, 256, '256 is not uint8 (an integer from 0 to 255)'],
     ['negative for an unsigned type', uint64, -1, '-1 is not uint64 (an integer from 0 to 18446744073709551615)'],
@@ -102,7 +102,7 @@ describe('an argument is refused', () => {
       'NaN is not int64 (an integer from -9223372036854775808 to 9223372036854775807)',
     ],
     ['too large for float32', float32, 1e39, '1e+39 is not float32 (a finite number of at most 3.4028235e+38)'],
-    ['undefined', string, undefined, '<nil> is not string'],
+    ['undefined', string, undefined, '<nil> is not string (it is undefined)'],
     ['null', bool, null, '<nil> is not bool'],
     ['no array for a slice', slice(int64), 1, 'Expected an array for []int64, got `1` (number)'],
     ['a wrong element of a slice', slice(int64), [1, 'x'], 'x is not int64'],
@@ -224,7 +224,7 @@ describe('a declaration', () => {
     [
       'a wrong backoff',
       () => defineTask('t', { backoff: { delayMs: 5, factor: 0.5 } }),
-      '`backoff`: expected `factor` to be a number >= 1, got `0.5` (number)',
+      '`backoff` of task t: expected `factor` to be a number >= 1, got `0.5` (number)',
     ],
     [
       'no object',

@@ -202,7 +202,7 @@ describe('tasks without a handler', () => {
       ['a.png', 1],
       ['b.png', 1],
     ]);
-    expect(logger.items.filter(({ level }) => level !== 'debug')).toEqual([]);
+    expect(logger.texts('error')).toEqual([]);
   });
 
   it('are left without an error when another program runs them', async () => {
@@ -313,4 +313,15 @@ it('after close, drain and advance say that the server is closed', async () => {
   await server.close();
   expect(await thrownBy(() => server.drain())).toMatchObject({ code: 'ERR_MACHINERY_CLOSED' });
   expect(await thrownBy(() => server.advance(1))).toMatchObject({ code: 'ERR_MACHINERY_CLOSED' });
+});
+
+it('whoever waits for a result before anything can run is told why, once', async () => {
+  handleWork();
+  const result = await server.send(work('a'));
+  const waits = [thrownBy(() => result.get({ timeoutMs: 1_500 })), thrownBy(() => result.get({ timeoutMs: 1_500 }))];
+  await Promise.all(waits);
+  const text = 'A test waits for a result while no task can run: await `drain` or `advance` before `get`';
+  expect(logger.texts('error')).toEqual([text]);
+  await server.drain();
+  await result.get();
 });
