@@ -1,18 +1,24 @@
 // What the guides show: each program runs by itself and prints what its comments say; each message can be read.
 
+import { basename } from 'node:path';
 import { decodeGroupMeta, decodeSignature, decodeState } from '@machinery/core';
 import { expect, it } from 'vitest';
 import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 
 const folder = snippetFolder('guides');
-const guides = ['moving-from-go-machinery', 'moving-from-bullmq', 'moving-from-celery'];
+const pages = [
+  'docs/moving-from-go-machinery.md',
+  'docs/moving-from-bullmq.md',
+  'docs/moving-from-celery.md',
+  'packages/lock-eager/README.md',
+];
 
-it.each(guides)('runs the programs of %s', (guide) => {
-  const programs = snippets(`docs/${guide}.md`);
+it.each(pages)('runs the programs of %s', (page) => {
+  const programs = snippets(page);
   expect(programs.length).toBeGreaterThan(0);
   for (const [i, code] of programs.entries()) {
     const expected = printed(code).map((line) => expect.stringMatching(line));
-    expect(run(compile(folder, `${guide}-${i}`, code))).toEqual(expected);
+    expect(run(compile(folder, `${basename(page, '.md')}-${i}`, code))).toEqual(expected);
   }
 });
 

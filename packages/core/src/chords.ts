@@ -312,6 +312,7 @@ export class Chords {
 
   /** What is in hand stays known. */
   #forget(group: Group): void {
+    group.leftToOthers = false;
     this.#clear(group);
     this.#dropIfEmpty(group);
   }

@@ -75,11 +75,12 @@ export class TaskFailedError extends MachineryError {
   }
 }
 
-/** A task of a group that could not be sent, by name and UUID. */
+/** A task of a group, by name and UUID. */
 export interface SentTask {
   readonly name: string;
   readonly uuid: string;
 }
+/** One that could not be sent, and why. */
 export interface UnsentTask extends SentTask {
   readonly error: Error;
 }

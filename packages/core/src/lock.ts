@@ -14,7 +14,8 @@ export interface Lock {
    * Time is this machine's or the store's; a key that nobody holds may be refused when `expiresAtNs` has passed.
    *
    * Safe to call at once from any number of processes: at most one gets true for one key before it expires. Rejects
-   * only when the store cannot be asked.
+   * only when the store cannot be asked: with ERR_MACHINERY_BACKEND_UNAVAILABLE when trying again may help, which core does until
+   * the next tick. A lock that ends up to a quarter of a second late is asked again.
    */
   acquire(key: string, expiresAtNs: bigint): Promise<boolean>;
   /** Ends connections that the lock opened itself; a client that was given stays open. Safe to call twice. */

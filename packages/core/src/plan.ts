@@ -59,33 +59,36 @@ export function planOf(workflow: AnyWorkflow): Plan {
   return { root, entries, groups, hasChords: hasChord(root) };
 }
 
-/**
- * A copy without the UUIDs that its tasks were given, so that each sending has its own.
- * @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT when it can never be sent.
- */
-export function withFreshUuids<T extends Signature | AnyWorkflow>(what: T): T {
+/** @throws MachineryError ERR_MACHINERY_INVALID_SIGNATURE, ERR_MACHINERY_INVALID_ARGUMENT for what can never be sent. */
+export function checkSendable(what: Signature | AnyWorkflow): void {
   if (isWorkflow(what)) planOf(what);
   else checkSignature(what);
-  return fresh(what);
 }
 
-function fresh<T extends Signature | AnyWorkflow>(step: T): T;
-function fresh(step: Signature | AnyWorkflow): Signature | AnyWorkflow {
-  if (!isWorkflow(step)) return withoutUuids(step);
-  if (step.kind === 'chain') return { ...step, steps: step.steps.map(fresh) };
-  const members = step.members.map(fresh);
-  return step.kind === 'group' ? { ...step, members } : { ...step, members, callback: fresh(step.callback) };
+/** A copy whose tasks have new UUIDs, whatever they had: another sending of the same. */
+export function withNewUuids(what: Signature | AnyWorkflow): Signature | AnyWorkflow {
+  if (!isWorkflow(what)) checkSignature(what); // its callbacks may be in a circle
+  return renewed(what, 'task');
 }
 
-function withoutUuids<S extends Signature>(signature: S): S {
+function renewed(step: Step, prefix: string): Step {
+  if (!isWorkflow(step)) return withNewUuid(step, prefix);
+  if (step.kind === 'chain')
+    return { ...step, steps: step.steps.map((one, i) => renewed(one, i === 0 ? prefix : 'task')) };
+  const members = step.members.map((member) => renewed(member, 'task'));
+  if (step.kind === 'group') return { ...step, members } as Step;
+  return { ...step, members, callback: renewed(step.callback, 'chord') } as Step;
+}
+
+function withNewUuid<S extends Signature>(signature: S, prefix: string): S {
   const { onSuccess, onError, chordCallback } = signature;
-  const copy: S = Object.assign(Object.create(Object.getPrototypeOf(signature)), signature, {
-    ...(onSuccess !== undefined && { onSuccess: onSuccess.map(withoutUuids) }),
-    ...(onError !== undefined && { onError: onError.map(withoutUuids) }),
-    ...(chordCallback !== undefined && { chordCallback: withoutUuids(chordCallback) }),
+  const copy: S = Object.create(Object.getPrototypeOf(signature));
+  return Object.assign(copy, signature, {
+    uuid: `${prefix}_${randomUUID()}`,
+    ...(onSuccess !== undefined && { onSuccess: onSuccess.map((one) => withNewUuid(one, 'task')) }),
+    ...(onError !== undefined && { onError: onError.map((one) => withNewUuid(one, 'task')) }),
+    ...(chordCallback !== undefined && { chordCallback: withNewUuid(chordCallback, 'chord') }),
   });
-  delete (copy as { uuid?: string }).uuid;
-  return copy;
 }
 
 /** A step, and the tasks that it begins with. */

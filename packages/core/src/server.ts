@@ -56,7 +56,7 @@ import {
 } from './task.ts';
 import { SafeTelemetry, type Telemetry } from './telemetry.ts';
 import { checkIsSignature, checkSignature } from './validation.ts';
-import { decodeSignature, encodeSignature } from './wire/signature-codec.ts';
+import { decodeSignature } from './wire/signature-codec.ts';
 import { Worker, type WorkerOptions } from './worker.ts';
 import { type AnyWorkflow, type Chain, type Chord, type Group, isWorkflow, type Workflow } from './workflow.ts';
 import { type ChainResult, type ChordResult, GroupResult, type WorkflowResult } from './workflow-result.ts';
@@ -131,7 +131,7 @@ export class Server implements AsyncDisposable {
     const telemetry = new SafeTelemetry(options.telemetry ?? {}, logger);
     const states = new StateWriter(backend, logger);
     this.lock = lock;
-    const send = (what: Signature | AnyWorkflow, how?: PeriodicOptions) => this.#send(what, how);
+    const send = (what: Signature | AnyWorkflow, how: PeriodicOptions) => this.#send(what, how);
     this.periodic = new PeriodicScheduler({ clock, lock, logger, programName, send });
     this.#engine = {
       broker,
@@ -422,8 +422,8 @@ export class Server implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await this.periodic.close();
-    await Promise.all([...this.#workers].map((worker) => worker[Symbol.asyncDispose]()));
+    const workers = [...this.#workers].map((worker) => worker[Symbol.asyncDispose]());
+    await Promise.all([this.periodic.close(), ...workers]);
     await this.#engine.states.settled(); // a send stores PENDING first
     await this.#engine.sender.settled();
     this.#engine.results.close();
@@ -441,7 +441,10 @@ export class Server implements AsyncDisposable {
 
   /** One attempt in this process, of what would travel: nothing is stored, sent or tried again. For `@machinery/core/testing`. */
   protected async attempt(signature: Signature): Promise<Ended> {
-    const received = decodeSignature(encodeSignature(this.#prepare(signature, undefined)));
+    this.#refuseWhenClosed();
+    const message = this.#engine.sender.encode(this.#prepare(signature, undefined));
+    if (message instanceof MachineryError) throw message;
+    const received = decodeSignature(message.body);
     const task = this.getRegisteredTask(received.name);
     const attempt = new Attempt(received as Sendable, this.#engine);
     const args = attempt.decodeArgs(task);

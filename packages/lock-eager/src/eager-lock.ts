@@ -56,7 +56,11 @@ export class EagerLock implements Lock {
    * @throws MachineryError ERR_MACHINERY_INVALID_ARGUMENT, and ERR_MACHINERY_CLOSED after `close`.
    */
   async acquire(key: string, expiresAtNs: bigint): Promise<boolean> {
-    if (this.#closed) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The eager lock is closed');
+    if (this.#closed)
+      throw new MachineryError(
+        'ERR_MACHINERY_CLOSED',
+        'The eager lock is closed: servers that share one are closed together',
+      );
     const expected = stringOption(key);
     if (expected !== undefined) throw invalidArgument('key', expected, key);
     if (typeof expiresAtNs !== 'bigint') throw invalidArgument('expiresAtNs', 'a bigint', expiresAtNs);

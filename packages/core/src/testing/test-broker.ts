@@ -27,7 +27,7 @@ export class TestBroker implements Broker {
   delivered = 0;
   /** Whether a task has a handler. */
   isRegistered: (name: string) => boolean = () => true;
-  /** Called when there may be less to do, or another queue. */
+  /** Called when there may be more or less to do. */
   onChange: () => void = () => {};
   readonly #memory: MemoryBroker;
   readonly #consumers = new Set<TestConsumer>();
@@ -45,10 +45,9 @@ export class TestBroker implements Broker {
     for (const [i, message] of messages.entries()) {
       if (outcomes[i]?.status !== 'stored') continue;
       this.published.push(message);
-      if (this.queues.has(message.routingKey)) continue;
       this.queues.add(message.routingKey);
-      this.onChange();
     }
+    this.onChange();
     return outcomes;
   }
 

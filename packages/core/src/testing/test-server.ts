@@ -6,8 +6,10 @@
 import { clearTimeout, setTimeout } from 'node:timers';
 import { setImmediate } from 'node:timers/promises';
 import type { Ended } from '../attempt.ts';
+import type { Clock } from '../clock.ts';
 import { contractVersion } from '../contract-version.ts';
 import { errorText, MachineryError } from '../errors.ts';
+import type { Lock } from '../lock.ts';
 import type { Logger } from '../logger.ts';
 import {
   boolean,
@@ -16,6 +18,7 @@ import {
   integer,
   invalidOption,
   number,
+  object,
   optional,
   show,
   timerMs,
@@ -39,27 +42,35 @@ import { decodeArgs, decodeResults } from '../task-values.ts';
 import { fromWireValue } from '../wire/argument-types.ts';
 import { decodeSignature } from '../wire/signature-codec.ts';
 import { etaMs } from '../wire/time.ts';
-import type { Worker } from '../worker.ts';
+import type { Worker, WorkerOptions } from '../worker.ts';
 import { TestBackend } from './test-backend.ts';
 import { TestBroker } from './test-broker.ts';
 import { TestClock } from './test-clock.ts';
 
+type ServerOwnOptions = Omit<ServerOptions, 'broker' | 'backend' | 'lock' | 'clock'>;
+
 /** Options of a server for tests: those of a Server without its adapters, and its own. */
-export interface TestServerOptions extends Omit<ServerOptions, 'broker' | 'backend' | 'lock' | 'clock'> {
+export interface TestServerOptions extends ServerOwnOptions {
   /** What the clock says at first. Default: the system's time. */
   readonly now?: Date;
-  /** How many tasks of a queue run at once. Default: 10, as for a worker. */
-  readonly concurrency?: number;
+  /** Options of its workers, one for each queue. */
+  readonly worker?: Omit<WorkerOptions, 'queue'>;
   /** Leave tasks without a handler in their queues, as another program runs them. Default: false, `drain` fails when there are any. */
   readonly leaveUnhandled?: boolean;
 }
 
 /** Limits of `drain` and `advance`. */
-export interface DrainOptions {
-  /** The most attempts that may run. More are taken for tasks that send or retry themselves for ever. Default: 10,000. */
+export interface Limits {
+  /** The most attempts that may run, for `advance` from one periodic tick to the next. More are taken for tasks that send or retry themselves for ever. Default: 10,000. */
   readonly maxTasks?: number;
-  /** How long nothing may come to an end before a task is taken for one that never ends, in milliseconds of real time. Default: 3,000. */
+  /** How long nothing may be sent or come to an end before a task is taken for one that never ends, in milliseconds of real time. Default: 3,000. */
   readonly timeoutMs?: number;
+}
+
+/** Options of `drain`. */
+export interface DrainOptions extends Limits {
+  /** Goes on until this has settled, waiting for what it sends: code that waits for results itself. What it rejects with is left to you. */
+  readonly until?: Promise<unknown>;
 }
 
 /** Something that was sent. */
@@ -75,14 +86,31 @@ export interface Sent<Args extends readonly unknown[] = readonly unknown[]> {
   readonly signature: Signature;
 }
 
-/** Options of a Server that it checks itself. */
-const passedOn = ['programName', 'defaultQueue', 'resultsExpireInSeconds', 'logger', 'telemetry', 'prePublishHandler'];
-const checks = {
+/** States do not expire unless a test wants it: it jumps over hours. */
+const neverInSeconds = 2 ** 31 - 1;
+
+/** One call of `drain` or `advance`. */
+interface Work extends Required<Limits> {
+  readonly workers: Map<string, Worker>;
+  /** How many ticks there had been when the attempts were `before`: what is counted begins there. */
+  ticks: number;
+  before: number;
+}
+
+/** For a Server to check. */
+const passedOn = () => undefined;
+const checks: Record<keyof TestServerOptions, Check> = {
   now: optional((value) => (value instanceof Date && !Number.isNaN(value.getTime()) ? undefined : 'a valid Date')),
-  concurrency: optional(integer({ min: 1, max: 100_000 })),
+  worker: optional(object),
   leaveUnhandled: optional(boolean),
-  ...Object.fromEntries(passedOn.map((name) => [name, () => undefined])),
-} as Record<keyof TestServerOptions, Check>;
+  programName: passedOn,
+  defaultQueue: passedOn,
+  resultsExpireInSeconds: passedOn,
+  logger: passedOn,
+  telemetry: passedOn,
+  prePublishHandler: passedOn,
+};
+const limitChecks = { maxTasks: optional(integer({ min: 1 })), timeoutMs: optional(timerMs({ min: 1 })) };
 
 /** Failed tasks are printed: a test that waits for nothing of them would not notice. */
 const errorLogger: Logger = {
@@ -100,30 +128,38 @@ export function testServer(options: TestServerOptions = {}): TestServer {
 /** A Server whose tasks run when the test says so. Made by `testServer`. */
 export class TestServer extends Server {
   /** The time that ETAs, retries, expiry and periodic entries see. `timeoutMs` of tasks and of `get` is real time. */
-  readonly clock: TestClock;
+  readonly clock: Pick<Clock, 'now'>;
+  readonly #clock: TestClock;
   readonly #broker: TestBroker;
-  readonly #concurrency: number | undefined;
+  readonly #workerOptions: Omit<WorkerOptions, 'queue'>;
   readonly #leaveUnhandled: boolean;
   #working = false;
   #closed = false;
   #explained = false;
-  #changes = 0;
+  #ticks = 0;
   #wake: (() => void) | undefined;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION. */
   constructor(options: TestServerOptions = {}) {
     checkOptions('testServer', options, checks);
-    const { now, concurrency, leaveUnhandled = false, logger = errorLogger, ...rest } = options;
+    const { now, worker = {}, leaveUnhandled = false, logger = errorLogger, ...rest } = options;
     const clock = new TestClock(now?.getTime() ?? Date.now());
     const broker = new TestBroker(clock);
     const backend = new TestBackend({ clock });
-    super({ ...rest, logger, broker, backend, lock: ownLock, clock });
+    // There is only one scheduler.
+    const acquire = async () => {
+      this.#ticks++;
+      return true;
+    };
+    const lock: Lock = { contractVersion, name: '@machinery/core/testing', acquire, close: async () => {} };
+    super({ resultsExpireInSeconds: neverInSeconds, ...rest, logger, broker, backend, lock, clock });
     broker.isRegistered = (name) => this.isTaskRegistered(name);
     broker.onChange = () => this.#changed();
     backend.onLongWait = () => this.#explainWait();
     this.clock = clock;
+    this.#clock = clock;
     this.#broker = broker;
-    this.#concurrency = concurrency;
+    this.#workerOptions = worker;
     this.#leaveUnhandled = leaveUnhandled;
   }
 
@@ -151,13 +187,25 @@ export class TestServer extends Server {
 
   /**
    * Runs everything there is to do, and what comes of it, until nothing is left: the clock jumps to whatever is delayed,
-   * retries too. Periodic entries fire when the clock passes their times; by themselves they are nothing to do.
+   * retries too. Periodic entries do not fire, and go on from where the clock is then.
    * @returns how many attempts ran.
    * @throws MachineryError ERR_MACHINERY_NOT_DRAINED when a task never ends, tasks send or retry themselves for ever, or one
    * has no handler.
    */
-  drain(options: DrainOptions = {}): Promise<number> {
-    return this.#work('drain', options, () => this.#broker.nextDueMs ?? this.clock.now());
+  async drain(options: DrainOptions = {}): Promise<number> {
+    checkOptions('drain', options, {
+      ...limitChecks,
+      until: optional((value) =>
+        typeof (value as Promise<unknown> | null)?.then === 'function' ? undefined : 'a promise',
+      ),
+    });
+    const entries = this.periodic.entries().filter((entry) => !entry.paused);
+    for (const entry of entries) entry.pause();
+    try {
+      return await this.#work('drain', options, () => this.#broker.nextDueMs ?? this.clock.now());
+    } finally {
+      for (const entry of entries) entry.resume();
+    }
   }
 
   /**
@@ -167,11 +215,12 @@ export class TestServer extends Server {
    * @returns how many attempts ran.
    * @throws MachineryError as `drain`.
    */
-  async advance(ms: number, options: DrainOptions = {}): Promise<number> {
+  async advance(ms: number, limits: Limits = {}): Promise<number> {
     const untilMs = this.clock.now() + ms;
     if (number({ min: 0 })(ms) !== undefined || Number.isNaN(new Date(untilMs).getTime()))
       throw invalidOption(`advance: expected milliseconds >= 0, got ${show(ms)}`);
-    return this.#work('advance', options, () => untilMs);
+    checkOptions('advance', limits, limitChecks);
+    return this.#work('advance', limits, () => untilMs);
   }
 
   /**
@@ -223,24 +272,27 @@ export class TestServer extends Server {
   }
 
   /** Runs what is ready, then what each alarm up to `untilMs` makes ready. */
-  async #work(method: string, options: DrainOptions, untilMs: () => number): Promise<number> {
-    checkOptions(method, options, {
-      maxTasks: optional(integer({ min: 1 })),
-      timeoutMs: optional(timerMs({ min: 1 })),
-    });
+  async #work(
+    method: string,
+    { maxTasks = 10_000, timeoutMs = 3_000, until }: DrainOptions,
+    untilMs: () => number,
+  ): Promise<number> {
     if (this.#working)
       throw notDrained(`${method} was called while the server is being drained: await the call before`);
     this.#working = true;
-    const { maxTasks = 10_000, timeoutMs = 3_000 } = options;
     const before = this.#broker.delivered;
-    const workers = new Map<string, Worker>();
-    const run = () => this.#untilIdle(workers, before, maxTasks, timeoutMs);
-    const stop = (quit: (worker: Worker) => Promise<void>) => Promise.all([...workers.values()].map(quit));
+    const work: Work = { workers: new Map(), maxTasks, timeoutMs, ticks: 0, before };
+    const stop = (quit: (worker: Worker) => Promise<void>) => Promise.all([...work.workers.values()].map(quit));
+    const isOver = this.#watchSettled(until);
     try {
       await this.#broker.unpark();
-      await run();
-      for (let to = untilMs(); this.clock.ringNext(to); to = untilMs()) await run();
-      if (!this.#leaveUnhandled) await this.#refuseUnhandled();
+      for (;;) {
+        await this.#untilIdle(work);
+        while (this.#clock.ringNext(untilMs())) await this.#untilIdle(work);
+        if (isOver()) break;
+        await this.#within(timeoutMs, this.#change(), () => stuckOutside(timeoutMs));
+      }
+      if (!this.#leaveUnhandled) this.#refuseUnhandled();
     } catch (error) {
       await stop((worker) => (this.#closed ? worker[Symbol.asyncDispose]() : worker.quit({ timeoutMs: 0 })));
       throw error;
@@ -251,47 +303,60 @@ export class TestServer extends Server {
     return this.#broker.delivered - before;
   }
 
-  async #untilIdle(workers: Map<string, Worker>, before: number, maxTasks: number, timeoutMs: number): Promise<void> {
+  /** Answers a function that says whether the promise, if any, has settled. */
+  #watchSettled(promise: Promise<unknown> | undefined): () => boolean {
+    let isSettled = promise === undefined;
+    const settle = () => {
+      isSettled = true;
+      this.#changed();
+    };
+    void promise?.then(settle, settle);
+    return () => isSettled;
+  }
+
+  /** Resolves when nothing can run until the clock moves. */
+  async #untilIdle(work: Work): Promise<void> {
+    const { workers, timeoutMs, maxTasks } = work;
     for (;;) {
       if (this.#closed) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
       for (const queue of this.#broker.queues) await this.#startWorker(queue, workers);
-      const changes = this.#changes;
+      const change = this.#change();
       await setImmediate(); // by then, what was begun to be sent is sent
-      await this.#within(timeoutMs, this.periodic.settled(), stuckTick);
-      if (this.#broker.delivered - before > maxTasks) throw this.#endless(maxTasks);
-      if (await this.#broker.isIdle()) return;
-      if (changes === this.#changes) await this.#within(timeoutMs, this.#change(), (ms) => this.#stuck(ms));
+      const isIdle = await this.#broker.isIdle();
+      const { isSettled } = this.periodic;
+      if (isIdle && isSettled) return;
+      const ended = this.#broker.delivered - this.#broker.inHand.size;
+      if (work.ticks !== this.#ticks) Object.assign(work, { ticks: this.#ticks, before: ended });
+      const ran = ended - work.before;
+      if (ran > maxTasks) throw this.#endless(ran);
+      // What makes a tick's signature may wait for tasks.
+      const event = isSettled ? change : Promise.race([change, this.periodic.settled()]);
+      await this.#within(timeoutMs, event, () => (isIdle ? stuckTick(timeoutMs) : this.#stuck(timeoutMs)));
     }
   }
 
   async #startWorker(queue: string, workers: Map<string, Worker>): Promise<void> {
     if (workers.has(queue)) return;
-    const concurrency = this.#concurrency;
-    const worker = this.newWorker(`test-${queue}`, { queue, ...(concurrency !== undefined && { concurrency }) });
+    const worker = this.newWorker(`test-${queue}`, { ...this.#workerOptions, queue });
     workers.set(queue, worker);
     await worker.start();
   }
 
   #changed(): void {
-    this.#changes++;
     this.#wake?.();
   }
 
-  /** Resolves when there may be less to do, another queue, or the server is closed. */
+  /** Resolves when there may be more or less to do. */
   #change(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
     });
   }
 
-  async #within(
-    timeoutMs: number,
-    work: Promise<unknown>,
-    tooLong: (timeoutMs: number) => MachineryError,
-  ): Promise<void> {
+  async #within(timeoutMs: number, work: Promise<unknown>, tooLong: () => MachineryError): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const timeUp = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(tooLong(timeoutMs)), timeoutMs);
+      timer = setTimeout(() => reject(tooLong()), timeoutMs);
     });
     try {
       await Promise.race([work, timeUp]);
@@ -306,7 +371,7 @@ export class TestServer extends Server {
     this.logger.error('A test waits for a result while no task can run: await `drain` or `advance` before `get`');
   }
 
-  async #refuseUnhandled(): Promise<void> {
+  #refuseUnhandled(): void {
     const names = namesOf(this.#broker.parked.values());
     if (names === '') return;
     throw notDrained(
@@ -316,17 +381,18 @@ export class TestServer extends Server {
   }
 
   #stuck(timeoutMs: number): MachineryError {
+    const parked = namesOf(this.#broker.parked.values());
     return notDrained(
       `Nothing has ended for ${timeoutMs} ms, still running: ${namesOf(this.#broker.inHand.values())}. Does it wait for a ` +
-        'promise that never settles, or for a task that has no free slot, or is delayed, while the clock stands still? ' +
-        'Let it have more time with `timeoutMs`',
+        'promise that never settles, or for a task that has no free slot, or is delayed, while the clock stands still' +
+        `${parked === '' ? '' : `, or has no handler (${parked})`}? Let it have more time with \`timeoutMs\``,
     );
   }
 
-  #endless(maxTasks: number): MachineryError {
+  #endless(ran: number): MachineryError {
     const last = this.#broker.published.slice(-100).map(({ signature }) => signature.name);
     return notDrained(
-      `${maxTasks} attempts ran and there is still work, of late: ${namesOf(last)}. Does it send or retry itself for ` +
+      `${ran} attempts ran and there is still work, of late: ${namesOf(last)}. Does it send or retry itself for ` +
         'ever? Allow more with `maxTasks`',
     );
   }
@@ -338,13 +404,11 @@ function stuckTick(timeoutMs: number): MachineryError {
   );
 }
 
-/** There is only one scheduler. */
-const ownLock = {
-  contractVersion,
-  name: '@machinery/core/testing',
-  acquire: async () => true,
-  close: async () => {},
-} as const;
+function stuckOutside(timeoutMs: number): MachineryError {
+  return notDrained(
+    `Nothing has been sent for ${timeoutMs} ms, and \`until\` has not settled: does it wait for something outside of this server?`,
+  );
+}
 
 function namesOf(names: Iterable<string>): string {
   return [...new Set(names)].join(', ');

@@ -206,7 +206,7 @@ describe('a lock', () => {
     expect(sent()).toEqual([]);
     expect(problems()).toEqual([
       isTriedAgain('08:08', 'The lock is away'),
-      ['warn', `${due('08:08')}, is not sent here: another scheduler has the lock, or an answer of the lock was lost`],
+      ['warn', `${due('08:08')}, is not sent here: the lock is held, or an answer of it was lost`],
     ]);
   });
 });
@@ -369,4 +369,49 @@ describe('an entry that is away', () => {
     await until('08:10:30');
     expect(sentAt()).toEqual(['08:08:00', '08:10:00']);
   });
+});
+
+describe('a lock of another clock', () => {
+  it('that is a little behind is asked again by whoever has had it until now', async () => {
+    lock = new MapLock(() => Date.now() - 200);
+    test = testServer({ clock: systemClock, server: { lock, programName: 'p' } });
+    test.server.registerPeriodicTask(minutely, 'n', nightly);
+    await until('08:12:30');
+    expect(sent()).toHaveLength(5);
+    expect(problems()).toEqual([]);
+  });
+
+  it('that is further behind keeps a lone scheduler from every second tick', async () => {
+    lock = new MapLock(() => Date.now() - 2_000);
+    test = testServer({ clock: systemClock, server: { lock, programName: 'p' } });
+    test.server.registerPeriodicTask(minutely, 'n', nightly);
+    await until('08:12:30');
+    expect(sentAt()).toEqual(['08:08:00', '08:10:00', '08:12:00']);
+    expect(lock.asked.items).toHaveLength(3 + 2 * 3);
+  });
+});
+
+it('a lock that answers when the next tick is due does not let a tick be sent twice', async () => {
+  lock.onAcquire = async (next) => {
+    if (lock.asked.items.length > 1) return next();
+    await new Promise((resolve) => setTimeout(resolve, 61_000));
+    return true; // as a lock may that has expired meanwhile
+  };
+  test.server.registerPeriodicTask(minutely, 'n', nightly);
+  await until('08:10:30');
+  expect(sentAt()).toEqual(['08:09:00', '08:10:00']);
+  expect(problems()).toEqual([
+    ['warn', `${due('08:08')}, is not sent: the lock has answered only when the next tick was due`],
+  ]);
+});
+
+it('a tick that is tried again is the same sending: it leaves no other states behind', async () => {
+  let away = 3;
+  test.broker.onPublish = async (messages, next) =>
+    away-- > 0 ? messages.map(() => failed(brokerAway(), true)) : next();
+  test.server.registerPeriodicGroup(minutely, 'n', group([double(1), double(2)]));
+  await until('08:08:30');
+  expect(sent()).toHaveLength(2);
+  const written = new Set(test.backend.written.items.map(({ taskUuid }) => taskUuid));
+  expect(written).toEqual(new Set(test.broker.published.items.map(({ uuid }) => uuid)));
 });

@@ -364,7 +364,7 @@ describe('the lock', () => {
     expect(test.logger.items).toMatchObject([
       {
         level: 'debug',
-        text: 'Periodic entry reports, due at 2026-11-21T08:08:00.000Z: another scheduler sends it',
+        text: 'Periodic entry reports, due at 2026-11-21T08:08:00.000Z: the lock is held',
       },
     ]);
     await test.tick();

@@ -52,11 +52,11 @@ describe('what there is to do', () => {
     expect(await Promise.all(sent.map((result) => result.get()))).toEqual(sent.map((_, i) => i));
   });
 
-  it('runs ten at once, or as many as `concurrency` says', async () => {
+  it('runs ten at once, or as many as `concurrency` of the workers says', async () => {
     for (const [options, expected] of [
       [{}, 10],
-      [{ concurrency: 3 }, 3],
-      [{ concurrency: 1 }, 1],
+      [{ worker: { concurrency: 3 } }, 3],
+      [{ worker: { concurrency: 1 } }, 1],
     ] as const) {
       await using own = testServer(options);
       let running = 0;
@@ -354,13 +354,11 @@ describe('a worker of the code under test', () => {
 });
 
 describe('the results of what ran', () => {
-  it('expire by the clock', async () => {
+  it('are there for as long as a test may advance', async () => {
     const result = await server.send(add(1, 2));
     await server.drain();
-    await server.advance(3_599_000);
+    await server.advance(365 * 86_400_000);
     expect(await server.result(result.uuid, add).get()).toBe(3);
-    await server.advance(2_000);
-    await expect(result.get()).rejects.toMatchObject({ code: 'ERR_MACHINERY_RESULT_EXPIRED' });
   });
 
   it('expire after `resultsExpireInSeconds`', async () => {
@@ -390,4 +388,31 @@ it('two servers know nothing of each other', async () => {
   expect(server.clock.now()).toBe(start);
   expect(other.clock.now()).toBe(5_000);
   expect(server.sent()).toHaveLength(1);
+});
+
+describe('code that waits for results itself', () => {
+  const route = async () => {
+    await wait(20); // something else first, such as a look into a database
+    return (await server.send(add(1, 2))).get();
+  };
+
+  it('is drained until it has settled', async () => {
+    const answered = route();
+    expect(await server.drain({ until: answered })).toBe(1);
+    expect(await answered).toBe(3);
+  });
+
+  it('may settle before, without a task, and may reject, which is left to the test', async () => {
+    expect(await server.drain({ until: Promise.resolve() })).toBe(0);
+    const rejected = Promise.reject(new Error('no'));
+    expect(await server.drain({ until: rejected })).toBe(0);
+    await expect(rejected).rejects.toThrow('no');
+  });
+
+  it('that never settles is named', async () => {
+    await expect(server.drain({ until: new Promise(() => {}), timeoutMs: 30 })).rejects.toMatchObject({
+      code: 'ERR_MACHINERY_NOT_DRAINED',
+      message: expect.stringMatching(/^Nothing has been sent for 30 ms, and `until` has not settled/),
+    });
+  });
 });

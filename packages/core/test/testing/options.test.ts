@@ -15,8 +15,7 @@ describe('testServer', () => {
     [{ now: '2027-01-01' }, 'testServer: expected `now` to be a valid Date, got `2027-01-01` (string)'],
     [{ now: new Date(Number.NaN) }, 'testServer: expected `now` to be a valid Date, got `Invalid Date` (object)'],
     [{ now: 0 }, 'testServer: expected `now` to be a valid Date, got `0` (number)'],
-    [{ concurrency: 0 }, 'testServer: expected `concurrency` to be an integer >= 1 and <= 100000, got `0` (number)'],
-    [{ concurrency: '5' }, 'testServer: expected `concurrency` to be an integer >= 1 and <= 100000, got `5` (string)'],
+    [{ worker: 5 }, 'testServer: expected `worker` to be an object, got `5` (number)'],
     [{ leaveUnhandled: 1 }, 'testServer: expected `leaveUnhandled` to be a boolean, got `1` (number)'],
     [{ defaultQueue: '' }, /expected `defaultQueue` to be a string that is not empty, got `` \(string\)$/],
     [{ resultsExpireInSeconds: 0 }, /expected `resultsExpireInSeconds` to be an integer >= 1/],
@@ -29,7 +28,7 @@ describe('testServer', () => {
 
   it('refuses an unknown option in its own name, and lists what it knows', async () => {
     const error = await thrownBy(() => testServer({ nwo: new Date() } as never));
-    expect(error).toEqual(invalid(/^testServer: unknown option `nwo`, known are .*now.*concurrency.*leaveUnhandled/));
+    expect(error).toEqual(invalid(/^testServer: unknown option `nwo`, known are .*now.*worker.*leaveUnhandled/));
     expect((error as Error).message).not.toMatch(/broker|backend/);
   });
 
@@ -65,7 +64,7 @@ describe('drain and advance', () => {
     ],
     [
       (server) => server.drain({ timeout: 5 } as never),
-      'drain: unknown option `timeout`, known are maxTasks, timeoutMs',
+      'drain: unknown option `timeout`, known are maxTasks, timeoutMs, until',
     ],
     [(server) => server.drain(null as never), 'drain: expected its options to be an object, got `null` (null)'],
     [
@@ -174,4 +173,13 @@ describe('closing', () => {
     expect(timers()).toBeLessThanOrEqual(before);
     await server.close();
   });
+});
+
+it('the options of workers are theirs: hooks are called', async () => {
+  const seen: string[] = [];
+  await using server = testServer({ worker: { preTaskHandler: ({ name }) => seen.push(name) } });
+  server.registerTask('x', () => {});
+  await server.send({ name: 'x' });
+  await server.drain();
+  expect(seen).toEqual(['x']);
 });

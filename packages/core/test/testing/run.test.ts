@@ -234,3 +234,18 @@ describe('nothing else happens', () => {
     expect(welcomed).toEqual(['you']);
   });
 });
+
+it('what prePublishHandler makes of a signature is what runs', async () => {
+  await using changed = testServer({
+    prePublishHandler: (signature) => ({ ...signature, args: [{ type: 'int64', value: 7 }] }),
+  });
+  changed.registerTask('echo', (value) => value);
+  expect(await changed.run({ name: 'echo', args: [{ type: 'int64', value: 1 }] })).toBe(7);
+});
+
+it('after close it is refused', async () => {
+  const closed = testServer();
+  closed.registerTask('x', () => 1);
+  await closed.close();
+  await expect(closed.run({ name: 'x' })).rejects.toMatchObject({ code: 'ERR_MACHINERY_CLOSED' });
+});

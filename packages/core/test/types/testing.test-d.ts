@@ -2,7 +2,7 @@
 
 import { expectTypeOf } from 'vitest';
 import { chain, defineTask, json, type PlainSignature, type Server, type Signature, string } from '../../src/index.ts';
-import { type Sent, type TestClock, TestServer, type TestServerOptions, testServer } from '../../src/testing/index.ts';
+import { type Sent, TestServer, type TestServerOptions, testServer } from '../../src/testing/index.ts';
 import { add, cleanUp, divide, format, greet, minus, store, upload } from './tasks.ts';
 
 const server = testServer();
@@ -57,13 +57,19 @@ declare function startApp(server: Server): { readonly server: Server };
 expectTypeOf(startApp(server).server).toEqualTypeOf<Server>();
 expectTypeOf(await (await server.send(add(1))).get()).toEqualTypeOf<number>();
 await using disposable = testServer();
-expectTypeOf(disposable.clock).toEqualTypeOf<TestClock>();
+expectTypeOf(disposable.clock.now()).toEqualTypeOf<number>();
 // @ts-expect-error a Server is no TestServer
 const wrong: TestServer = startApp(server).server;
 void wrong;
 
 // Its options are those of a Server without adapters.
-testServer({ now: new Date(), concurrency: 1, leaveUnhandled: true, defaultQueue: 'q', resultsExpireInSeconds: 5 });
+testServer({
+  now: new Date(),
+  worker: { concurrency: 1 },
+  leaveUnhandled: true,
+  defaultQueue: 'q',
+  resultsExpireInSeconds: 5,
+});
 expectTypeOf<TestServerOptions>().not.toHaveProperty('broker');
 expectTypeOf(new TestServer()).toEqualTypeOf<TestServer>();
 // @ts-expect-error a Date, not its text
