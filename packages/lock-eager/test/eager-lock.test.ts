@@ -107,7 +107,10 @@ describe('wrong arguments', () => {
 });
 
 describe('close', () => {
-  const closed = { code: 'ERR_MACHINERY_CLOSED', message: 'The eager lock is closed' };
+  const closed = {
+    code: 'ERR_MACHINERY_CLOSED',
+    message: 'The eager lock is closed: servers that share one are closed together',
+  };
 
   it('makes later calls reject, and may be called twice', async () => {
     await Promise.all([lock.close(), lock.close()]);
