@@ -42,6 +42,10 @@ interface Group {
   renewedAt: number;
   /** Members have left it to those in hand to look. */
   leftToOthers: boolean;
+  /** A look that is under way. Never rejects. */
+  looking: Promise<void> | undefined;
+  /** Who looks after that. */
+  nextToLook: Signature | undefined;
   /** Under way, or done, without a claim: the meta is gone. */
   failing: Promise<void> | undefined;
 }
@@ -115,7 +119,15 @@ export class Chords {
   async #completed(member: Named, group: Group, renewed: unknown, sentAt: string | undefined): Promise<void> {
     group.leftToOthers = false;
     await renewed;
-    const look = await this.#look(group);
+    // One look at a time: of those that come meanwhile, the last looks for all.
+    group.nextToLook = member;
+    while (group.looking !== undefined) await group.looking;
+    if (group.nextToLook !== member) return;
+    const looking = this.#look(group);
+    group.looking = settled(looking).then(() => {
+      group.looking = undefined;
+    });
+    const look = await looking;
     if (look.kind === 'unfinished') return;
     await this.#decide(member, group, look.kind === 'failed' ? look.error : undefined, sentAt);
   }
@@ -278,6 +290,8 @@ export class Chords {
       end: 1,
       renewedAt: 0,
       leftToOthers: false,
+      looking: undefined,
+      nextToLook: undefined,
       failing: undefined,
     };
     this.#groups.delete(uuid);
@@ -328,6 +342,11 @@ export class Chords {
     const { uuid, inHand, finished, failing } = group;
     if (inHand.size + finished.size === 0 && failing === undefined) this.#groups.delete(uuid);
   }
+}
+
+/** Resolves when the work has ended, however. */
+async function settled(work: Promise<unknown>): Promise<void> {
+  await work.catch(() => {});
 }
 
 /** A callback without a UUID gets the same one from every member. */
