@@ -57,6 +57,8 @@ const maxRemembered = 50_000;
 const maxGroups = 10_000;
 /** Texts of up to so many characters are remembered. */
 const smallText = 100;
+/** How many members a look reads one by one before it reads more of them at once. */
+const singleReads = 8;
 /** The most states that are read at once. */
 const readSize = 1_000;
 /** A group's meta is renewed when this share of its time has passed. */
@@ -220,7 +222,9 @@ export class Chords {
   async #look(group: Group): Promise<Look> {
     const meta = group.meta ?? (await this.#readMeta(group));
     if (meta === undefined) return { kind: 'failed', error: goneText(group) };
-    for (let size = 1; ; size *= 2) {
+    for (let step = 0; ; step++) {
+      // One by one at first: what lies behind one that is done may well be running, and then was read for nothing.
+      const size = 2 ** Math.max(0, step - singleReads);
       const uuids = unfinished(group, meta, Math.min(size, readSize));
       if (uuids.length === 0) return { kind: 'complete' };
       const states = await this.#persistence.read(uuids);
@@ -232,7 +236,7 @@ export class Chords {
         else running = true;
       }
       if (running) return { kind: 'unfinished' };
-      if (size === 1) group.end = group.end === 0 ? 1 : 0;
+      if (step === 0) group.end = group.end === 0 ? 1 : 0;
     }
   }
 

@@ -77,6 +77,9 @@ async function assertExpired(scene: Scene, result: ChordResult): Promise<void> {
   assert.match(text ?? '', /ERR_MACHINERY_GROUP_EXPIRED/);
   const { state, error } = await scene.ended(result.callback as AsyncResult);
   assert.deepEqual({ state, error }, { state: 'FAILURE', error: text });
-  await scene.quiet();
-  assert.deepEqual([scene.log.times('e'), scene.log.times('z')], [1, 0]);
+  await scene.drained();
+  // Without a meta nobody can be elected: each of the two workers may have told it.
+  const told = scene.log.times('e');
+  assert.ok(told === 1 || told === 2, `Expected the error callback to run once or twice, it ran ${told} times`);
+  assert.equal(scene.log.times('z'), 0);
 }

@@ -1,0 +1,6 @@
+// Servers for the tests of the adapters: the one that the environment names, or one that is started here and stopped when
+// the tests are over.
+
+export { freePort, type RedisServer, type RedisServerOptions, redisServer, StartedRedis, startRedis } from './redis.ts';
+export { type RedisCluster, startRedisCluster } from './redis-cluster.ts';
+export { type RedisSentinel, startRedisSentinel } from './redis-sentinel.ts';
