@@ -30,9 +30,8 @@ import {
   redisError,
   runScript,
 } from '@machinery/redis-client';
-import { keysOf } from './keys.ts';
 import { RedisConsumer } from './redis-consumer.ts';
-import { moveDelayed, moveRequeued } from './scripts.ts';
+import { moveDelayed } from './scripts.ts';
 
 export interface RedisBrokerOptions extends RedisConnectionOptions {
   /** The sorted set of delayed messages. Default: `delayed_tasks`, as in Go. */
@@ -184,8 +183,6 @@ export class RedisBroker implements Broker {
       [...this.#consumers].map(async (consumer) => {
         try {
           await consumer.beat();
-          const { list, requeued } = keysOf(consumer.keys.list);
-          await runScript(this.#connection.client, moveRequeued, list, requeued);
         } catch (error) {
           logger.debug('A beat failed', error); // the consumer's own calls say it
         }
@@ -207,7 +204,6 @@ export class RedisBroker implements Broker {
       )) as [number, number];
       if (moved === moveSize) waitMs = 0;
       else if (nextMs >= 0) waitMs = Math.min(nextMs, delayedPollMs);
-      for (const { keys } of this.#consumers) await runScript(client, moveRequeued, keys.list, keys.requeued);
     } catch (error) {
       this.#environment.logger.debug('Delayed messages could not be moved', error);
       waitMs = 1_000;

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Consumer, type Delivery, type Logger, MachineryError, type Settlement } from '@machinery/core';
 import { type RedisConnection, redisError, runScript } from '@machinery/redis-client';
 import { keysOf, type QueueKeys } from './keys.ts';
-import { exchange, leave, putBack, takeOver } from './scripts.ts';
+import { exchange, leave, moveRequeued, putBack, takeOver } from './scripts.ts';
 
 export interface RedisConsumerOptions {
   readonly connection: RedisConnection;
@@ -63,6 +63,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   /** The number of the blocking connection at the server. */
   #blockingId: number | undefined;
   #leaseUntil = 0;
+  readonly #wakes = new Set<NodeJS.Timeout>();
   #closed: Promise<void> | undefined;
 
   constructor(options: RedisConsumerOptions) {
@@ -123,6 +124,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const dead = await this.#call('look for dead workers', (client) =>
       runScript(client, takeOver, list, deliveries, front, sequence, workers, inFlight, intake),
     );
+    await this.#moveRequeued();
     for (const other of dead as string[])
       if (other !== worker) logger.warn(`Worker ${other} of queue ${queue} is gone: its messages are delivered again`);
   }
@@ -150,12 +152,29 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
       throw error;
     }
     this.#leaseUntil = asked + leaseMs;
+    for (const settlement of settled) if (settlement.kind === 'requeue') this.#wakeFor(settlement);
     for (const { delivery } of settled) this.#held.delete(delivery);
     const taken = [...found];
     for (let i = 0; i < reply.length; i += 3)
       taken.push(new RedisDelivery(Number(reply[i]), String(reply[i + 1]), Number(reply[i + 2])));
     for (const delivery of taken) this.#held.add(delivery);
     return taken;
+  }
+
+  /** What was put back with a delay is moved when it is due: by us, or if we are gone, with another worker's beat. */
+  #wakeFor(settlement: Settlement<RedisDelivery> & { kind: 'requeue' }): void {
+    const delayMs = settlement.position === 'back' ? Math.ceil(settlement.delayMs ?? 0) : 0;
+    if (delayMs === 0) return;
+    const timer = setTimeout(() => {
+      this.#wakes.delete(timer);
+      this.#moveRequeued().catch(() => {}); // the next beat does it
+    }, delayMs + 1);
+    this.#wakes.add(timer);
+  }
+
+  async #moveRequeued(): Promise<void> {
+    const { list, requeued } = this.keys;
+    await this.#call('move requeued messages', (client) => runScript(client, moveRequeued, list, requeued));
   }
 
   /** What stands in our in-flight hash and was never handed out came with a reply that was lost. */
@@ -221,6 +240,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   }
 
   async #close(): Promise<void> {
+    for (const timer of this.#wakes) clearTimeout(timer);
     await this.#unblock();
     const { list, workers, deliveries, front, sequence } = this.keys;
     const { worker, connection, blocking } = this.#options;
