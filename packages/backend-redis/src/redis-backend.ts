@@ -37,6 +37,7 @@ import {
   type RedisConnectionOptions,
   redisError,
   runScript,
+  slotTag,
 } from '@machinery/redis-client';
 import { claimChord, claimChordInCluster, finishChord, replaceState } from './scripts.ts';
 import { channelOf, Watches } from './watches.ts';
@@ -257,7 +258,7 @@ export class RedisBackend implements Backend {
 
 /** In the slot of the group. */
 function claimKey(groupUuid: string): string {
-  return /\{[^}]+\}/.test(groupUuid) ? `${groupUuid}:claim` : `{${groupUuid}}:claim`;
+  return `${slotTag(groupUuid)}:claim`;
 }
 
 function decodedMeta(text: string, groupUuid: string): GroupMeta {

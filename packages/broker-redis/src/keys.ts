@@ -1,5 +1,7 @@
 // The keys of a queue. The list has the queue's name, as in Go; ours have the same slot of a Cluster.
 
+import { slotTag } from '@machinery/redis-client';
+
 export interface QueueKeys {
   readonly list: string;
   /** Sorted set: when each worker's lease ends, in Unix milliseconds of the server. */
@@ -19,8 +21,7 @@ export interface QueueKeys {
 }
 
 export function keysOf(queue: string): QueueKeys {
-  // A name with braces has a tag of its own.
-  const tag = /\{[^}]+\}/.test(queue) ? queue : `{${queue}}`;
+  const tag = slotTag(queue);
   return {
     list: queue,
     workers: `${tag}:workers`,

@@ -9,4 +9,5 @@ export {
 } from './connection.ts';
 export { redisError } from './errors.ts';
 export { runScript, type Script, script } from './script.ts';
+export { slotTag } from './slot.ts';
 export { parseRedisUrl, type RedisAddress, withoutPassword } from './url.ts';
