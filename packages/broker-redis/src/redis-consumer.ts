@@ -4,6 +4,7 @@
 // States: open -> closed. Invariant: a number names one delivery of this consumer for ever, so that settling it twice,
 // late, or after it was lost changes nothing.
 
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Consumer, type Delivery, type Logger, MachineryError, type Settlement } from '@machinery/core';
 import { type RedisConnection, redisError, runScript } from '@machinery/redis-client';
@@ -42,6 +43,8 @@ class RedisDelivery implements Delivery {
 const blockSeconds = 5;
 /** How long ending a blocking command may take, in milliseconds: then it ends by itself. */
 const unblockMs = 500;
+/** How long after a failed call its script may still run, in milliseconds: a server that was stopped goes on with it. */
+const lateMs = 60_000;
 /** The most messages that one script takes: what Lua can unpack is bounded. */
 const maxTake = 1_000;
 
@@ -54,9 +57,12 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   /** Taken by a call whose reply was lost. */
   #found: RedisDelivery[] = [];
   #next = 1;
+  /** The first numbers of calls that are under way. */
+  readonly #asking = new Set<number>();
   #exchanging = false;
   /** A reply may have been lost. */
   #uncertain = false;
+  #failedAt = Number.NEGATIVE_INFINITY;
   #blocked: Promise<void> | undefined;
   /** Whether somebody waits for what the blocking command moves. */
   #waiting = false;
@@ -119,6 +125,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   async beat(): Promise<void> {
     const { worker, logger, queue } = this.#options;
     if (this.#closed !== undefined) return;
+    if (performance.now() - this.#failedAt < lateMs) this.#uncertain = true;
     await this.#run([], 0);
     const { list, workers, deliveries, front, sequence, inFlight, intake } = this.keys;
     const dead = await this.#call('look for dead workers', (client) =>
@@ -131,8 +138,15 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
 
   async #run(settled: readonly Settlement<RedisDelivery>[], want: number): Promise<RedisDelivery[]> {
     if (this.#closed !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The consumer is closed');
-    if (this.#uncertain) await this.#findLost();
+    if (this.#uncertain) {
+      this.#uncertain = false; // a call that fails meanwhile says so again
+      await this.#findLost().catch((error) => {
+        this.#uncertain = true;
+        throw error;
+      });
+    }
     const found = this.#found.splice(0, want);
+    for (const delivery of found) this.#held.add(delivery);
     const count = Math.min(want - found.length, maxTake);
     const first = this.#next;
     this.#next += count;
@@ -141,6 +155,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const keys = [list, this.#inFlight, this.#intake, workers, deliveries, dead, requeued, front, sequence];
     const args = [worker, leaseMs, count, first, maxDeadMessages, ...settled.flatMap(encoded)];
     const asked = performance.now();
+    this.#asking.add(first);
     let reply: (string | number)[];
     try {
       reply = (await this.#call(`take messages of queue ${this.#options.queue}`, (client) =>
@@ -148,8 +163,12 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
       )) as (string | number)[];
     } catch (error) {
       this.#uncertain = true;
+      this.#failedAt = performance.now();
+      for (const delivery of found) this.#held.delete(delivery);
       this.#found.unshift(...found);
       throw error;
+    } finally {
+      this.#asking.delete(first);
     }
     this.#leaseUntil = asked + leaseMs;
     for (const settlement of settled) if (settlement.kind === 'requeue') this.#wakeFor(settlement);
@@ -179,14 +198,20 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
 
   /** What stands in our in-flight hash and was never handed out came with a reply that was lost. */
   async #findLost(): Promise<void> {
+    const before = this.#next;
     const entries = await this.#call('look for lost messages', (client) => client.hgetall(this.#inFlight));
-    const known = new Set([...this.#held, ...this.#found].map(({ number }) => number));
-    for (const [number, value] of Object.entries(entries).sort(([a], [b]) => Number(a) - Number(b))) {
-      if (known.has(Number(number))) continue;
+    const lost: [number: number, body: string, times: number][] = [];
+    for (const [number, value] of Object.entries(entries)) {
       const body = value.slice(value.indexOf(' ') + 1);
-      this.#found.push(new RedisDelivery(Number(number), body, -1));
+      const sha = createHash('sha1').update(body).digest('hex');
+      const times = await this.#call('look for lost messages', (client) => client.hget(this.keys.deliveries, sha));
+      lost.push([Number(number), body, times === null ? -1 : Number(times)]);
     }
-    this.#uncertain = false;
+    // What another call has asked for meanwhile may come with its reply.
+    const known = new Set([...this.#held, ...this.#found].map(({ number }) => number));
+    const answered = Math.min(before, ...this.#asking);
+    for (const [number, body, times] of lost.sort(([a], [b]) => a - b))
+      if (number < answered && !known.has(number)) this.#found.push(new RedisDelivery(number, body, times));
   }
 
   /** Resolves when there may be a message, or the signal fires. */
