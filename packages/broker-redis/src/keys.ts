@@ -4,6 +4,10 @@ import { slotTag } from '@machinery/redis-client';
 
 export interface QueueKeys {
   readonly list: string;
+  /** List: what a blocking command has moved for a worker, which takes it from there at once. */
+  readonly intake: string;
+  /** Hash: what workers have in hand, by `<worker>:<number>`, each with its place in the queue: `<place> <body>`. */
+  readonly inFlight: string;
   /** Sorted set: when each worker's lease ends, in Unix milliseconds of the server. */
   readonly workers: string;
   /** Hash: how often a message was lost with its worker, by the SHA-1 of its body. */
@@ -15,22 +19,22 @@ export interface QueueKeys {
   readonly front: string;
   /** Counts places. */
   readonly sequence: string;
-  /** What the keys of each worker begin with. */
-  readonly inFlight: string;
-  readonly intake: string;
+  /** Is there until the next scan. */
+  readonly scanned: string;
 }
 
 export function keysOf(queue: string): QueueKeys {
   const tag = slotTag(queue);
   return {
     list: queue,
+    intake: `${tag}:intake`,
+    inFlight: `${tag}:inflight`,
     workers: `${tag}:workers`,
     deliveries: `${tag}:deliveries`,
     dead: `${tag}:dead`,
     requeued: `${tag}:requeued`,
     front: `${tag}:front`,
     sequence: `${tag}:sequence`,
-    inFlight: `${tag}:inflight:`,
-    intake: `${tag}:intake:`,
+    scanned: `${tag}:scanned`,
   };
 }

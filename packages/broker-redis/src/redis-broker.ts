@@ -16,7 +16,6 @@ import {
   integerOption,
   MachineryError,
   type Message,
-  NotSupportedError,
   type Outcome,
   optionalOption,
   stored,
@@ -28,26 +27,26 @@ import {
   type RedisConnection,
   type RedisConnectionOptions,
   redisError,
-  runScript,
 } from '@machinery/redis-client';
-import { RedisConsumer } from './redis-consumer.ts';
-import { moveDelayed } from './scripts.ts';
+import { DelayedMover } from './delayed-mover.ts';
+import { RedisConsumer, type RedisConsumerOptions } from './redis-consumer.ts';
 
 export interface RedisBrokerOptions extends RedisConnectionOptions {
   /** The sorted set of delayed messages. Default: `delayed_tasks`, as in Go. */
   readonly delayedTasksKey?: string;
   /** How long a worker is believed to live after its last beat, in milliseconds. Default: 20,000. */
   readonly leaseMs?: number;
-  /** How often a worker beats, and looks for dead ones, in milliseconds. Default: 5,000. */
+  /** How often a worker beats, in milliseconds: at most a third of `leaseMs`. Default: 5,000, or a quarter of `leaseMs` if that is less. */
   readonly beatMs?: number;
-  /** How often delayed messages are looked for at least, in milliseconds. Default: 250. */
+  /** How often dead workers are looked for, in milliseconds. Default: as `beatMs`. */
+  readonly scanMs?: number;
+  /** How long a task may block the event loop before its worker counts as dead, in milliseconds. Default: 600,000. */
+  readonly maxBlockedMs?: number;
+  /** How often delayed messages are looked for where the server does not say that there are new ones, in milliseconds. Default: 250. */
   readonly delayedPollMs?: number;
   /** How many dead messages a queue keeps before the oldest is dropped. Default: 1,000. */
   readonly maxDeadMessages?: number;
 }
-
-/** How many delayed messages one step moves. */
-const moveSize = 500;
 
 /** A broker on Redis, shared with Go's workers and producers. */
 export class RedisBroker implements Broker {
@@ -59,12 +58,13 @@ export class RedisBroker implements Broker {
     listDelayed: true,
   });
   readonly #options: RedisBrokerOptions;
+  readonly #lease: Pick<RedisConsumerOptions, 'leaseMs' | 'beatMs' | 'scanMs' | 'maxBlockedMs'>;
   readonly #connection: RedisConnection;
+  readonly #mover: DelayedMover;
   readonly #consumers = new Set<RedisConsumer>();
   readonly #publishing = new Set<Promise<Outcome[]>>();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
-  #beats: NodeJS.Timeout | undefined;
-  #mover: NodeJS.Timeout | undefined;
+  #isMoving = false;
   #closed: Promise<void> | undefined;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
@@ -74,12 +74,28 @@ export class RedisBroker implements Broker {
       delayedTasksKey: optionalOption(stringOption),
       leaseMs: optionalOption(integerOption({ min: 1_000 })),
       beatMs: optionalOption(integerOption({ min: 100, max: 2 ** 31 - 1 })),
+      scanMs: optionalOption(integerOption({ min: 100, max: 2 ** 31 - 1 })),
+      maxBlockedMs: optionalOption(integerOption({ min: 1_000 })),
       delayedPollMs: optionalOption(integerOption({ min: 1, max: 2 ** 31 - 1 })),
       maxDeadMessages: optionalOption(integerOption({ min: 1 })),
     });
     this.#options = options;
+    const { leaseMs = 20_000, beatMs = Math.min(5_000, Math.floor(leaseMs / 4)) } = options;
+    if (beatMs * 3 > leaseMs)
+      throw new MachineryError(
+        'ERR_MACHINERY_INVALID_OPTION',
+        `RedisBroker: expected \`beatMs\` to be at most a third of \`leaseMs\`, got ${beatMs} and ${leaseMs}`,
+      );
+    this.#lease = { leaseMs, beatMs, scanMs: options.scanMs ?? beatMs, maxBlockedMs: options.maxBlockedMs ?? 600_000 };
     this.#connection = connectRedis('RedisBroker', options);
-    if (this.#connection.isCluster) throw new NotSupportedError(this.name, 'a Redis Cluster');
+    this.#mover = new DelayedMover({
+      connection: this.#connection,
+      connect: () => connectRedis('RedisBroker', options, { protocol: 2 }),
+      key: this.#delayedKey,
+      pollMs: options.delayedPollMs ?? 250,
+      defaultQueue: () => this.#environment.defaultQueue,
+      logger: () => this.#environment.logger,
+    });
   }
 
   get #delayedKey(): string {
@@ -110,20 +126,26 @@ export class RedisBroker implements Broker {
 
   async consume({ queue, tag }: ConsumeOptions): Promise<Consumer> {
     if (this.#closed !== undefined) throw closedError();
-    const { leaseMs = 20_000, maxDeadMessages = 1_000, commandTimeoutMs = 10_000 } = this.#options;
+    const { maxDeadMessages = 1_000, commandTimeoutMs = 10_000 } = this.#options;
     const consumer = new RedisConsumer({
       connection: this.#connection,
       blocking: connectRedis('RedisBroker', { ...this.#options, commandTimeoutMs: commandTimeoutMs + 5_000 }),
       queue,
       worker: `${tag}-${randomUUID()}`,
-      leaseMs,
+      ...this.#lease,
       maxDeadMessages,
       logger: this.#environment.logger,
       onClose: (closed) => this.#consumers.delete(closed),
     });
-    await consumer.beat(); // the registry knows it before it takes anything
     this.#consumers.add(consumer);
-    this.#start();
+    try {
+      await consumer.start();
+    } catch (error) {
+      await consumer.close().catch(() => {});
+      throw error;
+    }
+    if (!this.#isMoving) this.#mover.start();
+    this.#isMoving = true;
     return consumer;
   }
 
@@ -143,10 +165,9 @@ export class RedisBroker implements Broker {
   }
 
   async #close(): Promise<void> {
-    clearInterval(this.#beats);
-    clearTimeout(this.#mover);
+    const moved = this.#mover.close();
     const closed = await Promise.allSettled([...this.#consumers].map((consumer) => consumer.close()));
-    await Promise.all(this.#publishing);
+    await Promise.all([moved, ...this.#publishing]);
     await this.#connection.close();
     for (const result of closed) if (result.status === 'rejected') throw result.reason;
   }
@@ -169,46 +190,6 @@ export class RedisBroker implements Broker {
       if ((error as Error).name !== 'ReplyError') return { status: 'unknown', error: failure };
       return failed(failure, failure.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE');
     }
-  }
-
-  #start(): void {
-    const { beatMs = 5_000 } = this.#options;
-    this.#beats ??= setInterval(() => void this.#beat(), beatMs);
-    this.#mover ??= setTimeout(() => void this.#move(), 0);
-  }
-
-  async #beat(): Promise<void> {
-    const { logger } = this.#environment;
-    await Promise.all(
-      [...this.#consumers].map(async (consumer) => {
-        try {
-          await consumer.beat();
-        } catch (error) {
-          logger.debug('A beat failed', error); // the consumer's own calls say it
-        }
-      }),
-    );
-  }
-
-  async #move(): Promise<void> {
-    const { delayedPollMs = 250 } = this.#options;
-    let waitMs = delayedPollMs;
-    try {
-      const { client } = this.#connection;
-      const [moved, nextMs] = (await runScript(
-        client,
-        moveDelayed,
-        this.#delayedKey,
-        this.#environment.defaultQueue,
-        moveSize,
-      )) as [number, number];
-      if (moved === moveSize) waitMs = 0;
-      else if (nextMs >= 0) waitMs = Math.min(nextMs, delayedPollMs);
-    } catch (error) {
-      this.#environment.logger.debug('Delayed messages could not be moved', error);
-      waitMs = 1_000;
-    }
-    if (this.#closed === undefined) this.#mover = setTimeout(() => void this.#move(), waitMs);
   }
 
   async #call<T>(doing: string, call: () => Promise<T>): Promise<T> {

@@ -1,15 +1,15 @@
 // One consumer of one queue. Taking is one script; an idle consumer waits with a blocking command that moves a message
-// into its intake list, from where the next script takes it. Nothing that was taken is outside of the server's lists.
+// into the intake list, from where the next script takes it. Nothing that was taken is outside of the server's lists.
 //
 // States: open -> closed. Invariant: a number names one delivery of this consumer for ever, so that settling it twice,
 // late, or after it was lost changes nothing.
 
-import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Consumer, type Delivery, type Logger, MachineryError, type Settlement } from '@machinery/core';
 import { type RedisConnection, redisError, runScript } from '@machinery/redis-client';
+import { Heart, monotonicMs } from './heart.ts';
 import { keysOf, type QueueKeys } from './keys.ts';
-import { exchange, leave, moveRequeued, putBack, takeOver } from './scripts.ts';
+import { exchange, inHand, leave, moveRequeued, putBack, register, scan } from './scripts.ts';
 
 export interface RedisConsumerOptions {
   readonly connection: RedisConnection;
@@ -19,20 +19,29 @@ export interface RedisConsumerOptions {
   /** Unique among all workers of the queue. */
   readonly worker: string;
   readonly leaseMs: number;
+  readonly beatMs: number;
+  readonly scanMs: number;
+  readonly maxBlockedMs: number;
   readonly maxDeadMessages: number;
   readonly logger: Logger;
   readonly onClose: (consumer: RedisConsumer) => void;
 }
+
+/** Of each message: its number, its body, and how often it was lost (-1: never). */
+type Taken = (string | number)[];
 
 class RedisDelivery implements Delivery {
   readonly number: number;
   readonly body: string;
   readonly redelivered: boolean;
   readonly deliveryCount: number;
+  /** Which stay of its worker in the registry it was taken in. */
+  readonly stay: number;
 
   /** @param lost how often it was lost with its worker; -1: never. */
-  constructor(number: number, body: string, lost: number) {
+  constructor(number: number, body: string, lost: number, stay: number) {
     this.number = number;
+    this.stay = stay;
     this.body = body;
     this.redelivered = lost >= 0;
     this.deliveryCount = Math.max(lost, 0) + 1;
@@ -49,10 +58,8 @@ const lateMs = 60_000;
 const maxTake = 1_000;
 
 export class RedisConsumer implements Consumer<RedisDelivery> {
-  readonly keys: QueueKeys;
+  readonly #keys: QueueKeys;
   readonly #options: RedisConsumerOptions;
-  readonly #inFlight: string;
-  readonly #intake: string;
   readonly #held = new Set<RedisDelivery>();
   /** Taken by a call whose reply was lost. */
   #found: RedisDelivery[] = [];
@@ -61,25 +68,43 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   readonly #asking = new Set<number>();
   #exchanging = false;
   /** A reply may have been lost. */
-  #uncertain = false;
+  #isUncertain = false;
   #failedAt = Number.NEGATIVE_INFINITY;
   #blocked: Promise<void> | undefined;
-  /** Whether somebody waits for what the blocking command moves. */
-  #waiting = false;
+  /** Ends the wait for what the blocking command moves, while somebody waits. */
+  #wake: (() => void) | undefined;
+  /** There may be something in the intake. */
+  #hasIntake = false;
   /** The number of the blocking connection at the server. */
   #blockingId: number | undefined;
+  #heart: Heart | undefined;
+  #scans: NodeJS.Timeout | undefined;
+  /** By `monotonicMs`. */
   #leaseUntil = 0;
-  readonly #wakes = new Set<NodeJS.Timeout>();
+  /** Counts how often the registry had lost this worker: what was in hand then may have been taken over. */
+  #stay = 0;
+  readonly #requeues = new Set<NodeJS.Timeout>();
   #closed: Promise<void> | undefined;
 
   constructor(options: RedisConsumerOptions) {
     this.#options = options;
-    this.keys = keysOf(options.queue);
-    this.#inFlight = this.keys.inFlight + options.worker;
-    this.#intake = this.keys.intake + options.worker;
+    this.#keys = keysOf(options.queue);
     options.blocking.client.on('close', () => {
       this.#blockingId = undefined;
     });
+  }
+
+  /** Enters the registry: before anything is taken. */
+  async start(): Promise<void> {
+    const { connection, worker, leaseMs, beatMs, scanMs, maxBlockedMs, logger } = this.#options;
+    const { workers } = this.#keys;
+    const asked = monotonicMs();
+    await this.#call('register a worker', (client) => runScript(client, register, workers, worker, leaseMs));
+    this.#leaseUntil = asked + leaseMs;
+    const onBeat = (askedAtMs: number, isKnown: boolean) => this.#onBeat(askedAtMs, isKnown);
+    this.#heart = new Heart({ connection, workers, worker, leaseMs, beatMs, maxBlockedMs, logger, onBeat });
+    this.#scans = setInterval(() => void this.#scan(), scanMs);
+    void this.#scan();
   }
 
   async exchange(
@@ -95,7 +120,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
       while (taken.length === 0 && !signal.aborted) {
         await this.#message(signal);
         if (signal.aborted || this.#closed !== undefined) break;
-        taken = await this.#run([], want);
+        if (this.#hasIntake || this.#isUncertain || this.#found.length > 0) taken = await this.#run([], want);
       }
       return taken;
     } finally {
@@ -110,10 +135,11 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   /** While the last beat that was confirmed is young, nobody can have taken anything over. */
   owns(delivery: RedisDelivery): boolean | Promise<boolean> {
     if (this.#closed !== undefined || !this.#held.has(delivery)) return false;
-    if (performance.now() < this.#leaseUntil - this.#options.leaseMs / 2) return true;
+    const { leaseMs, worker } = this.#options;
+    if (delivery.stay === this.#stay && monotonicMs() < this.#leaseUntil - leaseMs / 2) return true;
     return this.#call('ask who has a message', (client) =>
-      client.hexists(this.#inFlight, String(delivery.number)),
-    ).then((there) => there === 1);
+      client.hexists(this.#keys.inFlight, `${worker}:${delivery.number}`),
+    ).then((isThere) => isThere === 1);
   }
 
   close(): Promise<void> {
@@ -121,48 +147,52 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     return this.#closed;
   }
 
-  /** Keeps the lease, and takes over from those whose lease has run out. */
-  async beat(): Promise<void> {
-    const { worker, logger, queue } = this.#options;
-    if (this.#closed !== undefined) return;
-    if (performance.now() - this.#failedAt < lateMs) this.#uncertain = true;
-    await this.#run([], 0);
-    const { list, workers, deliveries, front, sequence, inFlight, intake } = this.keys;
-    const dead = await this.#call('look for dead workers', (client) =>
-      runScript(client, takeOver, list, deliveries, front, sequence, workers, inFlight, intake),
-    );
-    await this.#moveRequeued();
-    for (const other of dead as string[])
-      if (other !== worker) logger.warn(`Worker ${other} of queue ${queue} is gone: its messages are delivered again`);
+  /** A beat renews what it found in force; what had run out by our own clock, the server says with the next exchange. */
+  #onBeat(askedAtMs: number, isKnown: boolean): void {
+    if (!isKnown) this.#leaseUntil = 0;
+    else if (askedAtMs < this.#leaseUntil) this.#leaseUntil = askedAtMs + this.#options.leaseMs;
+  }
+
+  /** Looks for what others, or a lost reply, have left. */
+  async #scan(): Promise<void> {
+    const { worker, logger, queue, scanMs } = this.#options;
+    const { list, intake, inFlight, workers, deliveries, front, sequence, requeued, scanned } = this.#keys;
+    const keys = [list, intake, inFlight, workers, deliveries, front, sequence, requeued, scanned];
+    try {
+      if (performance.now() - this.#failedAt < lateMs) await this.#findLost();
+      const untilNext = Math.ceil(scanMs * 0.75); // of several scanners, one is enough
+      const gone = await this.#call('look for dead workers', (client) => runScript(client, scan, ...keys, untilNext));
+      for (const other of gone as string[])
+        if (other !== worker)
+          logger.warn(`Worker ${other} of queue ${queue} is gone: its messages are delivered again`);
+    } catch (error) {
+      logger.debug(`Queue ${queue} could not be scanned`, error); // the exchanges say it
+    }
   }
 
   async #run(settled: readonly Settlement<RedisDelivery>[], want: number): Promise<RedisDelivery[]> {
-    if (this.#closed !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The consumer is closed');
-    if (this.#uncertain) {
-      this.#uncertain = false; // a call that fails meanwhile says so again
-      await this.#findLost().catch((error) => {
-        this.#uncertain = true;
-        throw error;
-      });
-    }
+    if (this.#closed !== undefined) throw closedError();
+    if (this.#isUncertain) await this.#findLost();
     const found = this.#found.splice(0, want);
     for (const delivery of found) this.#held.add(delivery);
     const count = Math.min(want - found.length, maxTake);
     const first = this.#next;
     this.#next += count;
-    const { leaseMs, maxDeadMessages, worker } = this.#options;
-    const { list, workers, deliveries, dead, requeued, front, sequence } = this.keys;
-    const keys = [list, this.#inFlight, this.#intake, workers, deliveries, dead, requeued, front, sequence];
-    const args = [worker, leaseMs, count, first, maxDeadMessages, ...settled.flatMap(encoded)];
-    const asked = performance.now();
+    const { leaseMs, maxDeadMessages, worker, queue } = this.#options;
+    const { list, intake, inFlight, workers, deliveries, dead, requeued, front, sequence } = this.#keys;
+    const keys = [list, intake, inFlight, workers, deliveries, dead, requeued, front, sequence];
+    const fromIntake = this.#hasIntake && count > 0;
+    const args = [worker, leaseMs, count, first, fromIntake ? 1 : 0, maxDeadMessages, ...encoded(settled)];
+    if (fromIntake) this.#hasIntake = false;
     this.#asking.add(first);
-    let reply: (string | number)[];
+    let reply: [isKnown: 0 | 1, ...messages: Taken];
     try {
-      reply = (await this.#call(`take messages of queue ${this.#options.queue}`, (client) =>
+      reply = (await this.#call(`take messages of queue ${queue}`, (client) =>
         runScript(client, exchange, ...keys, ...args),
-      )) as (string | number)[];
+      )) as typeof reply;
     } catch (error) {
-      this.#uncertain = true;
+      this.#isUncertain = true;
+      this.#hasIntake = true;
       this.#failedAt = performance.now();
       for (const delivery of found) this.#held.delete(delivery);
       this.#found.unshift(...found);
@@ -170,14 +200,22 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     } finally {
       this.#asking.delete(first);
     }
-    this.#leaseUntil = asked + leaseMs;
+    const [isKnown, ...messages] = reply;
+    if (isKnown === 0) this.#stay += 1;
     for (const settlement of settled) if (settlement.kind === 'requeue') this.#wakeFor(settlement);
     for (const { delivery } of settled) this.#held.delete(delivery);
-    const taken = [...found];
-    for (let i = 0; i < reply.length; i += 3)
-      taken.push(new RedisDelivery(Number(reply[i]), String(reply[i + 1]), Number(reply[i + 2])));
+    const taken = [...found, ...this.#deliveries(messages)];
     for (const delivery of taken) this.#held.add(delivery);
     return taken;
+  }
+
+  #deliveries(messages: Taken): RedisDelivery[] {
+    const deliveries: RedisDelivery[] = [];
+    for (let i = 0; i < messages.length; i += 3)
+      deliveries.push(
+        new RedisDelivery(Number(messages[i]), String(messages[i + 1]), Number(messages[i + 2]), this.#stay),
+      );
+    return deliveries;
   }
 
   /** What was put back with a delay is moved when it is due: by us, or if we are gone, with another worker's beat. */
@@ -185,97 +223,111 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const delayMs = settlement.position === 'back' ? Math.ceil(settlement.delayMs ?? 0) : 0;
     if (delayMs === 0) return;
     const timer = setTimeout(() => {
-      this.#wakes.delete(timer);
+      this.#requeues.delete(timer);
       this.#moveRequeued().catch(() => {}); // the next beat does it
     }, delayMs + 1);
-    this.#wakes.add(timer);
+    this.#requeues.add(timer);
   }
 
   async #moveRequeued(): Promise<void> {
-    const { list, requeued } = this.keys;
+    const { list, requeued } = this.#keys;
     await this.#call('move requeued messages', (client) => runScript(client, moveRequeued, list, requeued));
   }
 
-  /** What stands in our in-flight hash and was never handed out came with a reply that was lost. */
+  /** What stands in our name in the in-flight hash and was never handed out came with a reply that was lost. */
   async #findLost(): Promise<void> {
+    this.#isUncertain = false; // a call that fails meanwhile says so again
     const before = this.#next;
-    const entries = await this.#call('look for lost messages', (client) => client.hgetall(this.#inFlight));
-    const lost: [number: number, body: string, times: number][] = [];
-    for (const [number, value] of Object.entries(entries)) {
-      const body = value.slice(value.indexOf(' ') + 1);
-      const sha = createHash('sha1').update(body).digest('hex');
-      const times = await this.#call('look for lost messages', (client) => client.hget(this.keys.deliveries, sha));
-      lost.push([Number(number), body, times === null ? -1 : Number(times)]);
+    const { inFlight, deliveries } = this.#keys;
+    let there: Taken;
+    try {
+      there = (await this.#call('look for lost messages', (client) =>
+        runScript(client, inHand, inFlight, deliveries, this.#options.worker),
+      )) as Taken;
+    } catch (error) {
+      this.#isUncertain = true;
+      throw error;
     }
     // What another call has asked for meanwhile may come with its reply.
     const known = new Set([...this.#held, ...this.#found].map(({ number }) => number));
     const answered = Math.min(before, ...this.#asking);
-    for (const [number, body, times] of lost.sort(([a], [b]) => a - b))
-      if (number < answered && !known.has(number)) this.#found.push(new RedisDelivery(number, body, times));
+    for (const delivery of this.#deliveries(there).sort((a, b) => a.number - b.number))
+      if (delivery.number < answered && !known.has(delivery.number)) this.#found.push(delivery);
+    if (this.#found.length > 0) this.#wake?.();
   }
 
   /** Resolves when there may be a message, or the signal fires. */
   async #message(signal: AbortSignal): Promise<void> {
-    this.#waiting = true;
     this.#blocked ??= this.#block();
     let stop = () => {};
-    const aborted = new Promise<void>((resolve) => {
+    const stopped = new Promise<void>((resolve) => {
       stop = resolve;
+      this.#wake = resolve;
       signal.addEventListener('abort', stop);
     });
     try {
-      await Promise.race([this.#blocked, aborted]);
+      await Promise.race([this.#blocked, stopped]);
     } catch (error) {
       if (this.#closed === undefined && !signal.aborted) throw error;
     } finally {
       signal.removeEventListener('abort', stop);
-      this.#waiting = false;
+      this.#wake = undefined;
     }
     if (signal.aborted) await this.#unblock();
   }
 
   /** Moves a message to the intake as soon as there is one. What nobody wants by then is put back. */
   async #block(): Promise<void> {
-    const { client } = this.#options.blocking;
+    const { connection, blocking, queue } = this.#options;
+    const { list, intake } = this.#keys;
+    const { client } = blocking;
     try {
-      this.#blockingId ??= await client.client('ID');
-      const moved = await client.blmove(this.keys.list, this.#intake, 'LEFT', 'RIGHT', blockSeconds);
-      if (moved !== null && !this.#waiting) await this.#putBack();
+      if (client.status === 'end') await client.connect(); // a Cluster, after `#unblock`
+      if (!connection.isCluster) this.#blockingId ??= await client.client('ID');
+      const moved = await client.blmove(list, intake, 'LEFT', 'RIGHT', blockSeconds);
+      if (moved === null) return;
+      this.#hasIntake = true;
+      if (this.#wake === undefined) await this.#putBack();
     } catch (error) {
-      if (!this.#waiting) return; // nobody waits for it
-      throw redisError('broker', `wait for messages of queue ${this.#options.queue}`, error);
+      if (this.#wake === undefined) return; // nobody waits for it
+      throw redisError('broker', `wait for messages of queue ${queue}`, error);
     } finally {
       this.#blocked = undefined;
     }
   }
 
-  /** Ends the blocking command, if it has got as far as the server. */
+  /** Ends the blocking command, if it has got as far as the server. What it moves nevertheless, the next scan finds. */
   async #unblock(): Promise<void> {
+    const { connection, blocking } = this.#options;
     const blocked = this.#blocked;
-    const id = this.#blockingId;
-    if (blocked === undefined || id === undefined || this.#options.blocking.client.status !== 'ready') return;
-    const { client } = this.#options.connection;
-    await client.client('UNBLOCK', id).catch(() => {});
+    if (blocked === undefined || blocking.client.status !== 'ready') return;
+    if (connection.isCluster) blocking.client.disconnect();
+    else if (this.#blockingId !== undefined)
+      await connection.client.client('UNBLOCK', this.#blockingId).catch(() => {});
     await Promise.race([blocked.catch(() => {}), sleep(unblockMs, undefined, { ref: false })]);
   }
 
   async #putBack(): Promise<void> {
-    const { list, front, sequence } = this.keys;
-    await this.#call('put a message back', (client) => runScript(client, putBack, list, this.#intake, front, sequence));
+    const { list, intake, front, sequence } = this.#keys;
+    await this.#call('put a message back', (client) => runScript(client, putBack, list, intake, front, sequence));
+    this.#hasIntake = false;
   }
 
   async #close(): Promise<void> {
-    for (const timer of this.#wakes) clearTimeout(timer);
+    for (const timer of this.#requeues) clearTimeout(timer);
+    clearInterval(this.#scans);
+    this.#heart?.stop();
+    this.#wake?.();
     await this.#unblock();
-    const { list, workers, deliveries, front, sequence } = this.keys;
-    const { worker, connection, blocking } = this.#options;
-    const keys = [list, this.#inFlight, this.#intake, deliveries, front, sequence, workers];
+    const { list, intake, inFlight, workers, deliveries, front, sequence } = this.#keys;
+    const { worker, connection, blocking, queue, onClose } = this.#options;
+    const keys = [list, intake, inFlight, workers, deliveries, front, sequence];
     try {
       await runScript(connection.client, leave, ...keys, worker);
     } catch (error) {
-      throw redisError('broker', `give back messages of queue ${this.#options.queue}`, error);
+      throw redisError('broker', `give back messages of queue ${queue}`, error);
     } finally {
-      this.#options.onClose(this);
+      onClose(this);
       await blocking.close();
     }
   }
@@ -289,10 +341,20 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   }
 }
 
-function encoded(settlement: Settlement<RedisDelivery>): [kind: string, number: number, detail: string | number] {
-  const { number } = settlement.delivery;
-  if (settlement.kind === 'ack') return ['ack', number, ''];
-  if (settlement.kind === 'dead') return ['dead', number, settlement.reason];
-  if (settlement.position === 'front') return ['front', number, settlement.begun === true ? 'begun' : ''];
-  return ['back', number, Math.ceil(settlement.delayMs ?? 0)];
+function closedError(): MachineryError {
+  return new MachineryError('ERR_MACHINERY_CLOSED', 'The consumer is closed');
+}
+
+/** How many are done, and their numbers; then kind, number and detail of the others. */
+function encoded(settled: readonly Settlement<RedisDelivery>[]): (string | number)[] {
+  const done: number[] = [];
+  const others: (string | number)[] = [];
+  for (const settlement of settled) {
+    const { number } = settlement.delivery;
+    if (settlement.kind === 'ack') done.push(number);
+    else if (settlement.kind === 'dead') others.push('dead', number, settlement.reason);
+    else if (settlement.position === 'front') others.push('front', number, settlement.begun === true ? 'begun' : '');
+    else others.push('back', number, Math.ceil(settlement.delayMs ?? 0));
+  }
+  return [done.length, ...done, ...others];
 }

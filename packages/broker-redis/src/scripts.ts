@@ -1,15 +1,17 @@
 // What the server does as one step. The keys of a queue have one slot: the list, which Go knows, and ours beside it (`keys.ts`).
-// An in-flight hash holds what a worker has in hand, by numbers that are never used again; its intake list holds what a blocking
-// command has moved for it.
+// The in-flight hash holds what workers have in hand, by numbers that are never used again.
 
 import { script } from '@machinery/redis-client';
 
-/** What the scripts share: to be in front of each. */
-const common = `
+const clock = `
 local function now()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
+`;
+
+/** What the scripts that move messages share. */
+const common = `${clock}
 -- Notes that a message is a redelivery; \`by\` is 1 when it was lost with its worker.
 local function note(body, deliveries, by)
   redis.call('HINCRBY', deliveries, redis.sha1hex(body), by)
@@ -42,19 +44,34 @@ local function toFront(queue, front, entries)
   end
   redis.call('EXPIRE', front, 604800)
 end
--- All that a worker has: what it was given are redeliveries.
-local function giveBack(queue, inflight, intake, deliveries, front, sequence)
+-- Puts back what a blocking command has moved for a worker that does not take it.
+local function fromIntake(queue, intake, front, sequence)
   local entries = {}
-  for _, value in ipairs(redis.call('HVALS', inflight)) do
-    local place, body = split(value)
-    entries[#entries + 1] = { place, body }
-    note(body, deliveries, 1)
-  end
   for _, body in ipairs(redis.call('LRANGE', intake, 0, -1)) do
     entries[#entries + 1] = { placeOf(body, front, sequence), body }
   end
-  redis.call('DEL', inflight, intake)
+  redis.call('DEL', intake)
   toFront(queue, front, entries)
+end
+-- Puts back, as redeliveries, what is in the hands of workers that the registry does not know. Returns their names.
+local function recover(queue, inflight, workers, deliveries, front)
+  local known, gone, names, entries = {}, {}, {}, {}
+  for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do known[worker] = true end
+  for _, field in ipairs(redis.call('HKEYS', inflight)) do
+    local worker = field:match('^(.*):%d+$')
+    if worker == nil or not known[worker] then
+      if not gone[worker or ''] then
+        gone[worker or ''] = true
+        names[#names + 1] = worker
+      end
+      local place, body = split(redis.call('HGET', inflight, field))
+      entries[#entries + 1] = { place, body }
+      note(body, deliveries, 1)
+      redis.call('HDEL', inflight, field)
+    end
+  end
+  toFront(queue, front, entries)
+  return names
 end
 `;
 
@@ -62,70 +79,130 @@ end
 export const exchange = script(
   9,
   `${common}
--- KEYS    1 queue, 2 in flight, 3 intake, 4 workers, 5 deliveries, 6 dead, 7 requeued, 8 front, 9 sequence
--- ARGV    1 worker, 2 its lease in ms, 3 how many to take, 4 the number of the first, 5 how many dead to keep,
---         then for each settlement: kind, number, detail
--- RETURNS number, body and how often it was lost (-1: never) of each message taken
+-- KEYS    1 queue, 2 intake, 3 in flight, 4 workers, 5 deliveries, 6 dead, 7 requeued, 8 front, 9 sequence
+-- ARGV    1 worker, 2 its lease in ms, 3 how many to take, 4 the number of the first, 5 1: from the intake, too,
+--         6 how many dead to keep, 7 how many are done, their numbers,
+--         then for each other settlement: kind, number, detail
+-- RETURNS 1 if the registry knew the worker, else 0; then number, body and how often it was lost (-1: never) of each message taken
 -- ATOMIC BECAUSE a message is always in one place, whatever dies
-redis.call('ZADD', KEYS[4], now() + ARGV[2], ARGV[1])
-local counted = redis.call('EXISTS', KEYS[5]) == 1
-local front = {}
-for i = 6, #ARGV, 3 do
-  local kind, id, detail = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if kind == 'ack' and not counted then
-    redis.call('HDEL', KEYS[2], id)
-  else
-    local value = redis.call('HGET', KEYS[2], id)
-    if value then
-      local place, body = split(value)
-      redis.call('HDEL', KEYS[2], id)
-      if kind == 'ack' then
-        redis.call('HDEL', KEYS[5], redis.sha1hex(body))
-      elseif kind == 'front' then
-        front[#front + 1] = { place, body }
-        if detail == 'begun' then note(body, KEYS[5], 0) end
-      elseif kind == 'back' and detail == '0' then
-        redis.call('RPUSH', KEYS[1], body)
-      elseif kind == 'back' then
-        redis.call('ZADD', KEYS[7], now() + detail, ARGV[1] .. ' ' .. id .. ' ' .. body)
-      else
-        redis.call('RPUSH', KEYS[6], cjson.encode({ body = body, reason = detail, at = now() }))
-        redis.call('LTRIM', KEYS[6], -ARGV[5], -1)
+local worker, first, inflight = ARGV[1], tonumber(ARGV[4]), KEYS[3]
+local known = redis.call('ZSCORE', KEYS[4], worker)
+if not known then redis.call('ZADD', KEYS[4], now() + ARGV[2], worker) end
+local function field(number) return worker .. ':' .. number end
+
+local done = tonumber(ARGV[7])
+if done > 0 then
+  local counted = redis.call('EXISTS', KEYS[5]) == 1
+  for from = 1, done, 1000 do
+    local fields = {}
+    for i = from, math.min(from + 999, done) do fields[#fields + 1] = field(ARGV[7 + i]) end
+    if counted then
+      for _, value in ipairs(redis.call('HMGET', inflight, unpack(fields))) do
+        if value then
+          local _, body = split(value)
+          redis.call('HDEL', KEYS[5], redis.sha1hex(body))
+        end
       end
+    end
+    redis.call('HDEL', inflight, unpack(fields))
+  end
+end
+
+local front = {}
+for i = 8 + done, #ARGV, 3 do
+  local kind, number, detail = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local value = redis.call('HGET', inflight, field(number))
+  if value then
+    local place, body = split(value)
+    redis.call('HDEL', inflight, field(number))
+    if kind == 'front' then
+      front[#front + 1] = { place, body }
+      if detail == 'begun' then note(body, KEYS[5], 0) end
+    elseif kind == 'back' and detail == '0' then
+      redis.call('RPUSH', KEYS[1], body)
+    elseif kind == 'back' then
+      redis.call('ZADD', KEYS[7], now() + detail, worker .. ' ' .. number .. ' ' .. body)
+    else
+      redis.call('RPUSH', KEYS[6], cjson.encode({ body = body, reason = detail, at = now() }))
+      redis.call('LTRIM', KEYS[6], -ARGV[6], -1)
     end
   end
 end
 toFront(KEYS[1], KEYS[8], front)
 
-local want, id, taken = tonumber(ARGV[3]), tonumber(ARGV[4]), {}
-counted = redis.call('EXISTS', KEYS[5]) == 1
-local placed = redis.call('EXISTS', KEYS[8]) == 1
+local want, reply = tonumber(ARGV[3]), { known and 1 or 0 }
+local bodies = {}
 local function take(list)
-  if want <= 0 then return end
-  local bodies = redis.call('LPOP', list, want)
-  if not bodies then return end
-  want = want - #bodies
-  local last = redis.call('INCRBY', KEYS[9], #bodies)
-  for i, body in ipairs(bodies) do
-    local place = last - #bodies + i
-    if placed then
-      local old = redis.call('ZSCORE', KEYS[8], body)
-      if old then
-        redis.call('ZREM', KEYS[8], body)
-        place = tonumber(old)
-      end
-    end
-    redis.call('HSET', KEYS[2], id, string.format('%.0f ', place) .. body)
-    local times = counted and redis.call('HGET', KEYS[5], redis.sha1hex(body))
-    taken[#taken + 1] = id
-    taken[#taken + 1] = body
-    taken[#taken + 1] = times and tonumber(times) or -1
-    id = id + 1
+  if want <= #bodies then return end
+  for _, body in ipairs(redis.call('LPOP', list, want - #bodies) or {}) do bodies[#bodies + 1] = body end
+end
+if ARGV[5] == '1' then take(KEYS[2]) end
+take(KEYS[1])
+if #bodies == 0 then return reply end
+
+local isPlain = redis.call('EXISTS', KEYS[5], KEYS[8]) == 0
+local place = redis.call('INCRBY', KEYS[9], #bodies) - #bodies
+local entries = {}
+for i, body in ipairs(bodies) do
+  local number, kept, times = string.format('%.0f', first + i - 1), nil, nil
+  if not isPlain then
+    kept = redis.call('ZSCORE', KEYS[8], body)
+    if kept then redis.call('ZREM', KEYS[8], body) end
+    times = redis.call('HGET', KEYS[5], redis.sha1hex(body))
+  end
+  entries[#entries + 1] = field(number)
+  entries[#entries + 1] = string.format('%.0f ', kept or place + i) .. body
+  reply[#reply + 1] = number
+  reply[#reply + 1] = body
+  reply[#reply + 1] = tonumber(times or -1)
+end
+redis.call('HSET', inflight, unpack(entries))
+return reply
+`,
+);
+
+/** What a worker has in hand as the server sees it. */
+export const inHand = script(
+  2,
+  `
+-- KEYS    1 in flight, 2 deliveries
+-- ARGV    1 worker
+-- RETURNS number, body and how often it was lost (-1: never) of each message
+-- ATOMIC BECAUSE it is one look at both
+local reply, prefix = {}, ARGV[1] .. ':'
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if field:sub(1, #prefix) == prefix then
+    local body = redis.call('HGET', KEYS[1], field):match('^%S+ (.*)$')
+    reply[#reply + 1] = field:sub(#prefix + 1)
+    reply[#reply + 1] = body
+    reply[#reply + 1] = tonumber(redis.call('HGET', KEYS[2], redis.sha1hex(body)) or -1)
   end
 end
-take(KEYS[3])
-take(KEYS[1])
-return taken
+return reply
+`,
+);
+
+/** Enters a worker in the registry. */
+export const register = script(
+  1,
+  `${clock}
+-- KEYS    1 workers
+-- ARGV    1 worker, 2 its lease in ms
+-- RETURNS nothing
+-- ATOMIC BECAUSE the time is the server's
+redis.call('ZADD', KEYS[1], now() + ARGV[2], ARGV[1])
+`,
+);
+
+/** Renews a worker's lease. */
+export const beat = script(
+  1,
+  `${clock}
+-- KEYS    1 workers
+-- ARGV    1 worker, 2 its lease in ms
+-- RETURNS 1, or 0 if the registry does not know the worker: what it had was taken over
+-- ATOMIC BECAUSE the time is the server's
+return redis.call('ZADD', KEYS[1], 'XX', 'CH', now() + ARGV[2], ARGV[1])
 `,
 );
 
@@ -136,12 +213,7 @@ export const putBack = script(
 -- KEYS    1 queue, 2 intake, 3 front, 4 sequence
 -- RETURNS nothing
 -- ATOMIC BECAUSE a message is always in one place
-local entries = {}
-for _, body in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
-  entries[#entries + 1] = { placeOf(body, KEYS[3], KEYS[4]), body }
-end
-redis.call('DEL', KEYS[2])
-toFront(KEYS[1], KEYS[3], entries)
+fromIntake(KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 `,
 );
 
@@ -149,69 +221,103 @@ toFront(KEYS[1], KEYS[3], entries)
 export const leave = script(
   7,
   `${common}
--- KEYS    1 queue, 2 in flight, 3 intake, 4 deliveries, 5 front, 6 sequence, 7 workers
+-- KEYS    1 queue, 2 intake, 3 in flight, 4 workers, 5 deliveries, 6 front, 7 sequence
 -- ARGV    1 worker
 -- RETURNS nothing
 -- ATOMIC BECAUSE a message is always in one place
-giveBack(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
-redis.call('ZREM', KEYS[7], ARGV[1])
-`,
-);
-
-/** Ends workers whose lease has run out. */
-export const takeOver = script(
-  5,
-  `${common}
--- KEYS    1 queue, 2 deliveries, 3 front, 4 sequence, 5 workers; the keys of each dead worker are of the same slot
--- ARGV    1 and 2 what they begin with: in flight, intake
--- RETURNS the dead workers
--- ATOMIC BECAUSE one of all that scan may take over, and a worker that beats meanwhile is not dead
-local dead = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now() - 1)
-for _, worker in ipairs(dead) do
-  giveBack(KEYS[1], ARGV[1] .. worker, ARGV[2] .. worker, KEYS[2], KEYS[3], KEYS[4])
-  redis.call('ZREM', KEYS[5], worker)
-end
-return dead
+redis.call('ZREM', KEYS[4], ARGV[1])
+recover(KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+fromIntake(KEYS[1], KEYS[2], KEYS[6], KEYS[7])
 `,
 );
 
 /** Moves what is due of messages that were put back with a delay. */
+const moveRequeuedLua = `
+local function moveDue(queue, requeued)
+  local due = redis.call('ZRANGEBYSCORE', requeued, '-inf', now(), 'LIMIT', 0, 1000)
+  for _, member in ipairs(due) do
+    redis.call('RPUSH', queue, member:match('^%S+ %S+ (.*)$'))
+    redis.call('ZREM', requeued, member)
+  end
+end
+`;
+
 export const moveRequeued = script(
   2,
-  `${common}
--- KEYS    1 queue, 2 delayed
--- RETURNS how many were moved
+  `${clock}${moveRequeuedLua}
+-- KEYS    1 queue, 2 requeued
+-- RETURNS nothing
 -- ATOMIC BECAUSE a message is always in one place
-local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now(), 'LIMIT', 0, 100)
-for _, member in ipairs(due) do
-  redis.call('RPUSH', KEYS[1], member:match('^%S+ %S+ (.*)$'))
-  redis.call('ZREM', KEYS[2], member)
-end
-return #due
+moveDue(KEYS[1], KEYS[2])
 `,
 );
+
+/** Looks for what nobody will go on with: the messages of workers whose lease has run out or whose entry is lost. */
+export const scan = script(
+  9,
+  `${common}${moveRequeuedLua}
+-- KEYS    1 queue, 2 intake, 3 in flight, 4 workers, 5 deliveries, 6 front, 7 sequence, 8 requeued, 9 scanned
+-- ARGV    1 until the next scan, in ms
+-- RETURNS the workers whose messages were put back
+-- ATOMIC BECAUSE a worker that beats meanwhile is not dead, and nobody takes over twice
+if not redis.call('SET', KEYS[9], 1, 'NX', 'PX', ARGV[1]) then return {} end
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now() - 1)
+local gone = recover(KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+if redis.call('EXISTS', KEYS[2], KEYS[8]) > 0 then
+  fromIntake(KEYS[1], KEYS[2], KEYS[6], KEYS[7])
+  moveDue(KEYS[1], KEYS[8])
+end
+return gone
+`,
+);
+
+const due = `
+local t = redis.call('TIME')
+local nowUs = t[1] * 1000000 + t[2]
+-- A score has 53 bits, so 256 ns are its last digit: never early.
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', nowUs * 1000 - 256), 'LIMIT', 0, ARGV[1])
+-- The score of the first that is not due, and in how many ms it is.
+local function nextDue()
+  local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  if #first == 0 then return '', -1 end
+  return first[2], math.max(0, math.ceil((first[2] / 1000 - nowUs) / 1000))
+end
+`;
 
 /** Moves what is due of the messages that Go and ours delay, soonest first, to the queues that they name. */
 export const moveDelayed = script(
   1,
-  `
+  `${due}
 -- KEYS    1 Go's sorted set, scores in Unix nanoseconds; the queues are named by the messages
--- ARGV    1 the queue of messages that name none, 2 how many at most
--- RETURNS how many were moved, and in how many ms the next is due (-1: there is none)
+-- ARGV    1 how many at most, 2 the queue of messages that name none
+-- RETURNS how many were moved; the score of the next, and in how many ms it is due (-1: there is none)
 -- ATOMIC BECAUSE a message is always in one place
-local t = redis.call('TIME')
-local nowUs = t[1] * 1000000 + t[2]
--- A score has 53 bits, so 256 ns are its last digit: never early.
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', nowUs * 1000 - 256), 'LIMIT', 0, ARGV[2])
 for _, body in ipairs(due) do
-  local ok, message = pcall(cjson.decode, body)
-  local queue = ok and type(message) == 'table' and message.RoutingKey
-  if type(queue) ~= 'string' or queue == '' then queue = ARGV[1] end
+  local queue = body:match('^{"UUID":"[^"\\\\]*","Name":"[^"\\\\]*","RoutingKey":"([^"\\\\]*)"')
+  if not queue then
+    local ok, message = pcall(cjson.decode, body)
+    queue = ok and type(message) == 'table' and message.RoutingKey
+  end
+  if type(queue) ~= 'string' or queue == '' then queue = ARGV[2] end
   redis.call('RPUSH', queue, body)
-  redis.call('ZREM', KEYS[1], body)
 end
-local next = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-if #next == 0 then return { #due, -1 } end
-return { #due, math.max(0, math.ceil((next[2] / 1000 - nowUs) / 1000)) }
+for from = 1, #due, 1000 do redis.call('ZREM', KEYS[1], unpack(due, from, math.min(from + 999, #due))) end
+local score, ms = nextDue()
+return { #due, score, ms }
+`,
+);
+
+/** In a Cluster, where the queues have other slots: lends what is due, for somebody who pushes it and then removes it. */
+export const lendDelayed = script(
+  1,
+  `${due}
+-- KEYS    1 Go's sorted set
+-- ARGV    1 how many at most, 2 for how long, in ms
+-- RETURNS the messages; the score of the next, and in how many ms it is due (-1: there is none)
+-- ATOMIC BECAUSE two would lend the same
+local lentUntil = string.format('%.0f', nowUs * 1000 + ARGV[2] * 1000000)
+for _, body in ipairs(due) do redis.call('ZADD', KEYS[1], lentUntil, body) end
+local score, ms = nextDue()
+return { due, score, ms }
 `,
 );

@@ -63,6 +63,13 @@ export const connectionChecks: Record<keyof RedisConnectionOptions, Check> = {
   commandTimeoutMs: optionalOption(integerOption({ min: 1, max: 2 ** 31 - 1 })),
 };
 
+/** Where a connection leads, as data that can be sent to another thread. */
+export interface RedisWhere {
+  /** Of a Cluster. */
+  readonly nodes?: readonly { readonly host: string; readonly port: number }[];
+  readonly settings: RedisOptions;
+}
+
 /** How long `close` waits for answers that are on their way, in milliseconds. */
 const closingMs = 1_000;
 
@@ -88,6 +95,19 @@ export class RedisConnection {
         flush(client, new Error('No Sentinel knows where the master is'));
         return retryMs(attempt);
       };
+  }
+
+  /** For connections from another thread; undefined when the settings have what cannot be sent there, functions of TLS for one. */
+  get where(): RedisWhere | undefined {
+    const { client } = this;
+    const options = isCluster(client) ? (client.options.redisOptions ?? {}) : client.options;
+    const settings = Object.fromEntries(Object.entries(options).filter(([, value]) => typeof value !== 'function'));
+    const nodes = isCluster(client) ? client.nodes().map(({ options: { host, port } }) => ({ host, port })) : undefined;
+    try {
+      return structuredClone({ settings, ...(nodes !== undefined && { nodes }) }) as RedisWhere;
+    } catch {
+      return undefined;
+    }
   }
 
   /** Ends the connection after the answers that are on their way. Safe to call twice. */
@@ -128,20 +148,27 @@ function flush(client: RedisClient, error: Error): void {
 /**
  * Opens a connection.
  * @param owner for error messages.
+ * @param own settings that the adapter needs, over the options.
  * @throws MachineryError ERR_MACHINERY_INVALID_OPTION for a URL that is none, and for options that do not go together.
  */
-export function connectRedis(owner: string, options: RedisConnectionOptions): RedisConnection {
+export function connectRedis(
+  owner: string,
+  options: RedisConnectionOptions,
+  own: Pick<RedisOptions, 'protocol'> = {},
+): RedisConnection {
   const { url, client } = options;
   if ((url === undefined) === (client === undefined))
     throw invalid(`${owner}: expected either \`url\` or \`client\`, got ${url === undefined ? 'none' : 'both'}`);
-  return new RedisConnection(client === undefined ? open(owner, url as string, options) : own(client, options));
+  return new RedisConnection(
+    client === undefined ? open(owner, url as string, options, own) : again(client, options, own),
+  );
 }
 
-function open(owner: string, url: string, options: RedisConnectionOptions): RedisClient {
+function open(owner: string, url: string, options: RedisConnectionOptions, own: Settings): RedisClient {
   const { hosts, tls: isTls, ...address } = parseRedisUrl(url);
   const { masterName, cluster = hosts.length > 1 } = options;
   const tls = options.tls ?? (isTls ? {} : undefined);
-  const common: Settings = { ...safe(options), ...address, ...(tls !== undefined && { tls }) };
+  const common: Settings = { ...safe(options), ...own, ...address, ...(tls !== undefined && { tls }) };
   if (masterName !== undefined) {
     const { sentinelUsername, sentinelPassword } = options;
     if (hosts.length === 0) throw invalid(`${owner}: a \`masterName\` needs Sentinels, got ${withoutPassword(url)}`);
@@ -160,13 +187,14 @@ function open(owner: string, url: string, options: RedisConnectionOptions): Redi
   return new Cluster([...hosts], clusterOptions(common));
 }
 
-function own(client: RedisClient, options: RedisConnectionOptions): RedisClient {
+/** A connection with a given client's settings. */
+function again(client: RedisClient, options: RedisConnectionOptions, own: Settings): RedisClient {
   if (isCluster(client)) {
     const { replyMapping: _, ...given } = client.options.redisOptions ?? {};
-    return client.duplicate([], clusterOptions({ ...given, ...safe(options), ...legacy }));
+    return client.duplicate([], clusterOptions({ ...given, ...safe(options), ...own, ...legacy }));
   }
   const { replyMapping: _, ...given } = client.options;
-  return client.duplicate({ ...given, ...safe(options), ...legacy });
+  return client.duplicate({ ...given, ...safe(options), ...own, ...legacy });
 }
 
 /** What must be so: lost commands are not sent again but rejected, with the first try to reconnect that fails. */

@@ -6,6 +6,7 @@ export {
   type RedisClient,
   RedisConnection,
   type RedisConnectionOptions,
+  type RedisWhere,
 } from './connection.ts';
 export { redisError } from './errors.ts';
 export { runScript, type Script, script } from './script.ts';

@@ -1,0 +1,156 @@
+// Moves delayed messages to their queues when they are due. It sleeps until the first of them is; the server says when the
+// sorted set changes (CLIENT TRACKING), whoever changes it. Where it does not, in a Cluster for one, the set is polled.
+
+import type { Logger } from '@machinery/core';
+import { type RedisConnection, runScript } from '@machinery/redis-client';
+import { lendDelayed, moveDelayed } from './scripts.ts';
+
+export interface DelayedMoverOptions {
+  readonly connection: RedisConnection;
+  /** For the server's word that the set has changed. */
+  readonly connect: () => RedisConnection;
+  /** The sorted set. */
+  readonly key: string;
+  readonly pollMs: number;
+  readonly defaultQueue: () => string;
+  readonly logger: () => Logger;
+}
+
+/** How many messages one step moves. */
+const moveSize = 500;
+/** How long a message is lent in a Cluster, in milliseconds: so much later it is moved again when we die halfway. */
+const lendMs = 10_000;
+/** The least time between two looks at a set that changes all the time, in milliseconds. */
+const restMs = 10;
+/** How often to look though the server would say if the set had changed: by how many polls. */
+const trackedPolls = 4;
+/** Where the server says that a key has changed. */
+const channel = '__redis__:invalidate';
+
+type Moved = readonly [moved: number, nextScore: string, nextMs: number];
+
+export class DelayedMover {
+  readonly #options: DelayedMoverOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #tracking: RedisConnection | undefined;
+  #isTracked = false;
+  #looking = false;
+  #changed = false;
+  /** The first of those that are not due, and when it is. */
+  #next: { readonly score: string; readonly at: number } | undefined;
+  #closed = false;
+
+  constructor(options: DelayedMoverOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#track();
+    void this.#look();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#tracking?.close();
+  }
+
+  #track(): void {
+    const { connect, connection, key } = this.#options;
+    if (connection.isCluster) return;
+    this.#tracking = connect();
+    const { client } = this.#tracking;
+    client.on('message', () => this.#change());
+    client.on('close', () => {
+      this.#isTracked = false;
+    });
+    client.on('ready', async () => {
+      try {
+        const id = await client.client('ID');
+        await client.call('CLIENT', 'TRACKING', 'ON', 'REDIRECT', id, 'BCAST', 'PREFIX', key);
+        await client.subscribe(channel);
+        this.#isTracked = true;
+        this.#change(); // it may have while nobody listened
+      } catch {} // a server that does not track is polled
+    });
+    client.connect().catch(() => {}); // it comes back by itself
+  }
+
+  /** The set has changed: one look tells of all changes until then. */
+  #change(): void {
+    if (this.#looking) this.#changed = true;
+    else if (this.#next === undefined || this.#next.at > performance.now() + restMs) this.#lookIn(restMs);
+  }
+
+  #lookIn(ms: number): void {
+    clearTimeout(this.#timer);
+    if (!this.#closed) this.#timer = setTimeout(() => void this.#look(), ms);
+  }
+
+  async #look(): Promise<void> {
+    const { pollMs, logger } = this.#options;
+    this.#looking = true;
+    this.#changed = false;
+    let waitMs: number;
+    try {
+      waitMs = await this.#moveDue();
+    } catch (error) {
+      logger().debug('Delayed messages could not be moved', error);
+      waitMs = 1_000;
+    }
+    this.#looking = false;
+    this.#lookIn(Math.min(waitMs, this.#changed ? restMs : this.#isTracked ? pollMs * trackedPolls : pollMs));
+  }
+
+  /** Moves what is due. Returns in how many milliseconds the next is. */
+  async #moveDue(): Promise<number> {
+    const { connection, key } = this.#options;
+    const [, first] = await connection.client.zrange(key, '0', '0', 'WITHSCORES');
+    if (first === undefined) this.#next = undefined;
+    else if (first !== this.#next?.score || performance.now() >= this.#next.at) {
+      const [moved, score, nextMs] = await (connection.isCluster ? this.#lend() : this.#move());
+      this.#next = nextMs < 0 ? undefined : { score, at: performance.now() + nextMs };
+      if (moved === moveSize) return 0;
+    }
+    return this.#next === undefined ? Number.POSITIVE_INFINITY : Math.max(0, this.#next.at - performance.now());
+  }
+
+  async #move(): Promise<Moved> {
+    const { connection, key, defaultQueue } = this.#options;
+    return (await runScript(connection.client, moveDelayed, key, moveSize, defaultQueue())) as Moved;
+  }
+
+  /** Each step leaves the messages where somebody finds them: one that dies halfway pushes some of them twice. */
+  async #lend(): Promise<Moved> {
+    const { connection, key, defaultQueue } = this.#options;
+    const [bodies, score, nextMs] = (await runScript(connection.client, lendDelayed, key, moveSize, lendMs)) as [
+      string[],
+      string,
+      number,
+    ];
+    const queues = new Map<string, string[]>();
+    for (const body of bodies) {
+      const queue = queueOf(body) ?? defaultQueue();
+      const inQueue = queues.get(queue) ?? [];
+      queues.set(queue, inQueue);
+      inQueue.push(body);
+    }
+    await Promise.all(
+      [...queues].map(async ([queue, inQueue]) => {
+        await connection.client.rpush(queue, ...inQueue);
+        await connection.client.zrem(key, ...inQueue);
+      }),
+    );
+    return [bodies.length, score, nextMs];
+  }
+}
+
+/** Where a message says that it belongs. */
+function queueOf(body: string): string | undefined {
+  try {
+    const { RoutingKey: queue } = JSON.parse(body);
+    return typeof queue === 'string' && queue !== '' ? queue : undefined;
+  } catch {
+    return undefined;
+  }
+}
