@@ -105,13 +105,23 @@ export async function freePort(): Promise<number> {
 }
 
 /** Whether a Redis answers, with whatever. */
-export function answers(port: number): Promise<boolean> {
+export async function answers(port: number): Promise<boolean> {
+  return (await reply(port, 'PING')) !== undefined;
+}
+
+/** What a Redis answers to a command whose answer is short; undefined when it does not. */
+export function reply(port: number, command: string): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
-    const end = (answered: boolean) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(`${command}\r\n`));
+    const end = (answer?: string) => {
       socket.destroy();
-      resolve(answered);
+      resolve(answer);
     };
-    socket.once('data', () => end(true)).once('error', () => end(false));
+    socket.once('data', (data) => end(String(data))).once('error', () => end());
   });
+}
+
+/** Resolves when a replica has all that its master has. */
+export async function replicated(port: number): Promise<void> {
+  while (!(await reply(port, 'INFO replication'))?.includes('master_link_status:up')) await sleep(20);
 }

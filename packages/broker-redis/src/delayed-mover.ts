@@ -123,25 +123,33 @@ export class DelayedMover {
   /** Each step leaves the messages where somebody finds them: one that dies halfway pushes some of them twice. */
   async #lend(): Promise<Moved> {
     const { connection, key, defaultQueue } = this.#options;
-    const [bodies, score, nextMs] = (await runScript(connection.client, lendDelayed, key, moveSize, lendMs)) as [
-      string[],
-      string,
-      number,
+    const [lent, score, nextMs] = (await runScript(connection.client, lendDelayed, key, moveSize, lendMs)) as [
+      bodiesAndScores: string[],
+      nextScore: string,
+      nextMs: number,
     ];
-    const queues = new Map<string, string[]>();
-    for (const body of bodies) {
+    const queues = new Map<string, { bodies: string[]; scores: string[] }>();
+    for (let i = 0; i < lent.length; i += 2) {
+      const [body, itsScore] = lent.slice(i, i + 2) as [string, string];
       const queue = queueOf(body) ?? defaultQueue();
-      const inQueue = queues.get(queue) ?? [];
-      queues.set(queue, inQueue);
-      inQueue.push(body);
+      const { bodies, scores } = queues.get(queue) ?? { bodies: [], scores: [] };
+      queues.set(queue, { bodies, scores });
+      bodies.push(body);
+      scores.push(itsScore);
     }
     await Promise.all(
-      [...queues].map(async ([queue, inQueue]) => {
-        await connection.client.rpush(queue, ...inQueue);
-        await connection.client.zrem(key, ...inQueue);
+      [...queues].map(async ([queue, { bodies, scores }]) => {
+        try {
+          await connection.client.rpush(queue, ...bodies);
+        } catch (error) {
+          const before = bodies.flatMap((body, i) => [scores[i] as string, body]);
+          await connection.client.zadd(key, 'XX', ...before);
+          throw error;
+        }
+        await connection.client.zrem(key, ...bodies);
       }),
     );
-    return [bodies.length, score, nextMs];
+    return [lent.length / 2, score, nextMs];
   }
 }
 

@@ -275,7 +275,9 @@ const due = `
 local t = redis.call('TIME')
 local nowUs = t[1] * 1000000 + t[2]
 -- A score has 53 bits, so 256 ns are its last digit: never early.
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', nowUs * 1000 - 256), 'LIMIT', 0, ARGV[1])
+local function dueOnes(...)
+  return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', nowUs * 1000 - 256), ...)
+end
 -- The score of the first that is not due, and in how many ms it is.
 local function nextDue()
   local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
@@ -292,7 +294,8 @@ export const moveDelayed = script(
 -- ARGV    1 how many at most, 2 the queue of messages that name none
 -- RETURNS how many were moved; the score of the next, and in how many ms it is due (-1: there is none)
 -- ATOMIC BECAUSE a message is always in one place
-for _, body in ipairs(due) do
+local bodies = dueOnes('LIMIT', 0, ARGV[1])
+for _, body in ipairs(bodies) do
   local queue = body:match('^{"UUID":"[^"\\\\]*","Name":"[^"\\\\]*","RoutingKey":"([^"\\\\]*)"')
   if not queue then
     local ok, message = pcall(cjson.decode, body)
@@ -301,23 +304,24 @@ for _, body in ipairs(due) do
   if type(queue) ~= 'string' or queue == '' then queue = ARGV[2] end
   redis.call('RPUSH', queue, body)
 end
-for from = 1, #due, 1000 do redis.call('ZREM', KEYS[1], unpack(due, from, math.min(from + 999, #due))) end
+if #bodies > 0 then redis.call('ZREM', KEYS[1], unpack(bodies)) end
 local score, ms = nextDue()
-return { #due, score, ms }
+return { #bodies, score, ms }
 `,
 );
 
-/** In a Cluster, where the queues have other slots: lends what is due, for somebody who pushes it and then removes it. */
+/** In a Cluster, where the queues have other slots: lends what is due to somebody who pushes it and then removes it. */
 export const lendDelayed = script(
   1,
   `${due}
 -- KEYS    1 Go's sorted set
 -- ARGV    1 how many at most, 2 for how long, in ms
--- RETURNS the messages; the score of the next, and in how many ms it is due (-1: there is none)
+-- RETURNS the messages, each followed by its score; the score of the next, and in how many ms it is due (-1: there is none)
 -- ATOMIC BECAUSE two would lend the same
+local lent = dueOnes('WITHSCORES', 'LIMIT', 0, ARGV[1])
 local lentUntil = string.format('%.0f', nowUs * 1000 + ARGV[2] * 1000000)
-for _, body in ipairs(due) do redis.call('ZADD', KEYS[1], lentUntil, body) end
+for i = 1, #lent, 2 do redis.call('ZADD', KEYS[1], lentUntil, lent[i]) end
 local score, ms = nextDue()
-return { due, score, ms }
+return { lent, score, ms }
 `,
 );

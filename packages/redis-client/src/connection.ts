@@ -221,6 +221,7 @@ function clusterOptions({ retryStrategy: _, ...redisOptions }: Settings) {
     lazyConnect: true,
     clusterRetryStrategy: retryMs,
     retryDelayOnFailover: 0, // or what is lost with a node's connection is sent again
+    slotsRefreshInterval: 5_000, // where the masters are now: it does not learn it from each command that went astray
     scaleReads: 'master' as const, // a replica may not know yet what was written
     redisOptions,
   };
