@@ -81,7 +81,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   #scans: NodeJS.Timeout | undefined;
   /** By `monotonicMs`. */
   #leaseUntil = 0;
-  /** Counts how often the registry had lost this worker: what was in hand then may have been taken over. */
+  /** How often this worker's entry in the registry was lost or had run out: what it had in hand then may have been taken over. */
   #stay = 0;
   readonly #requeues = new Set<NodeJS.Timeout>();
   #closed: Promise<void> | undefined;
@@ -98,9 +98,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   async start(): Promise<void> {
     const { connection, worker, leaseMs, beatMs, scanMs, maxBlockedMs, logger } = this.#options;
     const { workers } = this.#keys;
-    const asked = monotonicMs();
-    await this.#call('register a worker', (client) => runScript(client, register, workers, worker, leaseMs));
-    this.#leaseUntil = asked + leaseMs;
+    await this.#register();
     const onBeat = (askedAtMs: number, isKnown: boolean) => this.#onBeat(askedAtMs, isKnown);
     this.#heart = new Heart({ connection, workers, worker, leaseMs, beatMs, maxBlockedMs, logger, onBeat });
     this.#scans = setInterval(() => void this.#scan(), scanMs);
@@ -147,10 +145,17 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     return this.#closed;
   }
 
-  /** A beat renews what it found in force; what had run out by our own clock, the server says with the next exchange. */
+  async #register(): Promise<void> {
+    const { worker, leaseMs } = this.#options;
+    const askedAt = monotonicMs();
+    await this.#call('register a worker', (client) => runScript(client, register, this.#keys.workers, worker, leaseMs));
+    this.#leaseUntil = askedAt + leaseMs;
+  }
+
   #onBeat(askedAtMs: number, isKnown: boolean): void {
-    if (!isKnown) this.#leaseUntil = 0;
-    else if (askedAtMs < this.#leaseUntil) this.#leaseUntil = askedAtMs + this.#options.leaseMs;
+    if (!isKnown || askedAtMs > this.#leaseUntil) this.#stay += 1;
+    if (isKnown) this.#leaseUntil = askedAtMs + this.#options.leaseMs;
+    else this.#register().catch(() => {}); // the next exchange does it
   }
 
   /** Looks for what others, or a lost reply, have left. */
@@ -184,6 +189,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const fromIntake = this.#hasIntake && count > 0;
     const args = [worker, leaseMs, count, first, fromIntake ? 1 : 0, maxDeadMessages, ...encoded(settled)];
     if (fromIntake) this.#hasIntake = false;
+    const askedAt = monotonicMs();
     this.#asking.add(first);
     let reply: [isKnown: 0 | 1, ...messages: Taken];
     try {
@@ -201,7 +207,10 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
       this.#asking.delete(first);
     }
     const [isKnown, ...messages] = reply;
-    if (isKnown === 0) this.#stay += 1;
+    if (isKnown === 0) {
+      this.#stay += 1;
+      this.#leaseUntil = askedAt + leaseMs;
+    }
     for (const settlement of settled) if (settlement.kind === 'requeue') this.#wakeFor(settlement);
     for (const { delivery } of settled) this.#held.delete(delivery);
     const taken = [...found, ...this.#deliveries(messages)];
