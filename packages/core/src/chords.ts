@@ -46,6 +46,8 @@ interface Group {
   looking: Promise<void> | undefined;
   /** Who looks after that. */
   nextToLook: Signature | undefined;
+  /** A member here has the claim, and needs what is remembered. */
+  deciding: boolean;
   /** Under way, or done, without a claim: the meta is gone. */
   failing: Promise<void> | undefined;
 }
@@ -159,13 +161,17 @@ export class Chords {
 
   async #decide(member: Named, group: Group, error: string | undefined, sentAt: string | undefined): Promise<void> {
     const claim = await this.#claim(member);
-    if (claim === 'other' || claim === 'done') return this.#forget(group);
+    if (claim === 'other' || claim === 'done') {
+      if (!group.deciding) this.#forget(group);
+      return;
+    }
     const callback = callbackOf(member);
     if (claim !== 'claimed') {
       // Nobody can be elected; in this worker, it happens once.
       group.failing ??= this.#ports.fail(callback, error ?? claim.error, sentAt);
       return group.failing;
     }
+    group.deciding = true;
     const meta = await this.#readMeta(group);
     const since = meta?.createdAt ?? sentAt;
     const decided = error ?? (meta === undefined ? goneText(group) : await this.#results(group, meta));
@@ -296,6 +302,7 @@ export class Chords {
       leftToOthers: false,
       looking: undefined,
       nextToLook: undefined,
+      deciding: false,
       failing: undefined,
     };
     this.#groups.delete(uuid);
@@ -331,6 +338,7 @@ export class Chords {
   /** What is in hand stays known. */
   #forget(group: Group): void {
     group.leftToOthers = false;
+    group.deciding = false;
     this.#clear(group);
     this.#dropIfEmpty(group);
   }

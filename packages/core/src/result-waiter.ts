@@ -14,8 +14,8 @@ const readGapMs = (waiters: number): number => Math.min(20, 2 + waiters / 5);
 const maxPollMs = 500;
 /** How long a wait whose time is up before anything was read may look once, in milliseconds. */
 const lastLookMs = 50;
-/** With a push, reading only makes up for a message that was lost. */
-const pushedPollMs = 1_000;
+/** Of tasks whose end is pushed: the least time between two reads. */
+const pushedPollMs = 50;
 
 interface Waiter {
   readonly taskUuid: string;
@@ -227,8 +227,9 @@ export class ResultWaiter {
     else {
       waiter.lastState = state?.state;
       waiter.seen ||= state !== undefined && !this.readConsumes;
-      waiter.readAt =
-        Date.now() + (this.#backend.watch === undefined ? Math.min(maxPollMs, waitedMs / 5) : pushedPollMs);
+      // A push tells of what our workers run; what Go's run is read.
+      const leastMs = this.#backend.watch === undefined ? 0 : pushedPollMs;
+      waiter.readAt = Date.now() + Math.min(maxPollMs, Math.max(leastMs, waitedMs / 5));
     }
   }
 }
