@@ -14,7 +14,7 @@ const runner = { describe, it, before: beforeAll, after: afterAll };
 
 describe.skipIf(redis === undefined)('workflows on Redis', () => {
   testWorkflows(runner, {
-    createBroker: () => new RedisBroker({ url, leaseMs: 2_000, beatMs: 500, delayedPollMs: 20 }),
+    createBroker: () => new RedisBroker({ url }),
     createBackend: () => new RedisBackend({ url }),
     runs: 40,
   });

@@ -14,8 +14,10 @@ const readGapMs = (waiters: number): number => Math.min(20, 2 + waiters / 5);
 const maxPollMs = 500;
 /** How long a wait whose time is up before anything was read may look once, in milliseconds. */
 const lastLookMs = 50;
-/** Of tasks whose end is pushed: the least time between two reads. */
-const pushedPollMs = 50;
+/** With a push, reading only makes up for what was not pushed: a message that was lost, or a task that a Go worker ran. */
+const pushedPollMs = 1_000;
+/** How long after something was not pushed nobody relies on the push, in milliseconds. */
+const distrustMs = 60_000;
 
 interface Waiter {
   readonly taskUuid: string;
@@ -40,6 +42,8 @@ export class ResultWaiter {
   #notBefore = 0;
   #reading = false;
   #failing = false;
+  /** When a read found what had not been pushed, Unix milliseconds. */
+  #unpushedAt = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   constructor(backend: Backend, logger: Logger) {
@@ -220,16 +224,20 @@ export class ResultWaiter {
     }
   }
 
+  #reliesOnPush(): boolean {
+    return this.#backend.watch !== undefined && Date.now() - this.#unpushedAt > distrustMs;
+  }
+
   #found(waiter: Waiter, state: TaskState | undefined): void {
     const waitedMs = Date.now() - waiter.since;
-    if (state !== undefined && isFinal(state.state)) waiter.resolve(state);
-    else if (state === undefined && waiter.seen) waiter.reject(expired(waiter.taskUuid));
+    if (state !== undefined && isFinal(state.state)) {
+      if (waiter.readAt > 0) this.#unpushedAt = Date.now(); // not by its first read
+      waiter.resolve(state);
+    } else if (state === undefined && waiter.seen) waiter.reject(expired(waiter.taskUuid));
     else {
       waiter.lastState = state?.state;
       waiter.seen ||= state !== undefined && !this.readConsumes;
-      // A push tells of what our workers run; what Go's run is read.
-      const leastMs = this.#backend.watch === undefined ? 0 : pushedPollMs;
-      waiter.readAt = Date.now() + Math.min(maxPollMs, Math.max(leastMs, waitedMs / 5));
+      waiter.readAt = Date.now() + (this.#reliesOnPush() ? pushedPollMs : Math.min(maxPollMs, waitedMs / 5));
     }
   }
 }
