@@ -83,7 +83,8 @@ export class RedisConnection {
     this.client = client;
     this.isCluster = isCluster(client);
     client.on('error', (error: Error & { command?: { name: string } }) => {
-      // Commands get the errors, but ioredis goes on in database 0 when there is none of that number
+      if (client.status === 'connecting') flush(client, error); // says more than that there is no connection
+      // ioredis goes on in database 0 when there is none of that number
       if (client.status !== 'connect' || error.command?.name !== 'select') return;
       flush(client, error);
       client.disconnect(true);
