@@ -90,13 +90,15 @@ local known = redis.call('ZSCORE', KEYS[4], worker)
 if not known then redis.call('ZADD', KEYS[4], now() + ARGV[2], worker) end
 local function field(number) return worker .. ':' .. number end
 
+-- Nothing was lost or put to the front of late: bodies need no look.
+local plain = redis.call('EXISTS', KEYS[5], KEYS[8]) == 0
+
 local done = tonumber(ARGV[7])
 if done > 0 then
-  local counted = redis.call('EXISTS', KEYS[5]) == 1
   for from = 1, done, 1000 do
     local fields = {}
     for i = from, math.min(from + 999, done) do fields[#fields + 1] = field(ARGV[7 + i]) end
-    if counted then
+    if not plain then
       for _, value in ipairs(redis.call('HMGET', inflight, unpack(fields))) do
         if value then
           local _, body = split(value)
@@ -110,6 +112,7 @@ end
 
 local front = {}
 for i = 8 + done, #ARGV, 3 do
+  plain = false
   local kind, number, detail = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local value = redis.call('HGET', inflight, field(number))
   if value then
@@ -140,12 +143,11 @@ if ARGV[5] == '1' then take(KEYS[2]) end
 take(KEYS[1])
 if #bodies == 0 then return reply end
 
-local isPlain = redis.call('EXISTS', KEYS[5], KEYS[8]) == 0
 local place = redis.call('INCRBY', KEYS[9], #bodies) - #bodies
 local entries = {}
 for i, body in ipairs(bodies) do
   local number, kept, times = string.format('%.0f', first + i - 1), nil, nil
-  if not isPlain then
+  if not plain then
     kept = redis.call('ZSCORE', KEYS[8], body)
     if kept then redis.call('ZREM', KEYS[8], body) end
     times = redis.call('HGET', KEYS[5], redis.sha1hex(body))
