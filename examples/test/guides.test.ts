@@ -2,8 +2,13 @@
 
 import { basename } from 'node:path';
 import { decodeGroupMeta, decodeSignature, decodeState } from '@machinery/core';
-import { expect, it } from 'vitest';
+import { redisServer } from '@machinery/services';
+import { afterAll, expect, it, vi } from 'vitest';
 import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
+
+const redis = await redisServer();
+vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
+afterAll(() => redis?.stop());
 
 const folder = snippetFolder('guides');
 const pages = [
@@ -12,15 +17,19 @@ const pages = [
   'docs/moving-from-celery.md',
   'packages/lock-eager/README.md',
 ];
+const pagesOnRedis = ['packages/broker-redis/README.md', 'packages/backend-redis/README.md'];
 
-it.each(pages)('runs the programs of %s', (page) => {
+function runPrograms(page: string): void {
   const programs = snippets(page);
   expect(programs.length).toBeGreaterThan(0);
   for (const [i, code] of programs.entries()) {
     const expected = printed(code).map((line) => expect.stringMatching(line));
     expect(run(compile(folder, `${basename(page, '.md')}-${i}`, code))).toEqual(expected);
   }
-});
+}
+
+it.each(pages)('runs the programs of %s', runPrograms);
+it.skipIf(redis === undefined).each(pagesOnRedis)('runs the programs of %s', runPrograms, 30_000);
 
 it('runs the tests of the guide on testing', () => {
   const programs = snippets('docs/testing.md');

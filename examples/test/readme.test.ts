@@ -5,12 +5,18 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { expect, it } from 'vitest';
+import { redisServer } from '@machinery/services';
+import { afterAll, expect, it, vi } from 'vitest';
 import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
+
+const redis = await redisServer();
+vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
+afterAll(() => redis?.stop());
 
 const folder = snippetFolder('readme');
 
-const [firstProgram, tasks, worker, tests, workflows] = snippets('README.md') as [
+const [firstProgram, onRedis, tasks, worker, tests, workflows] = snippets('README.md') as [
+  string,
   string,
   string,
   string,
@@ -20,6 +26,10 @@ const [firstProgram, tasks, worker, tests, workflows] = snippets('README.md') as
 
 it('runs the first program of the README', () => {
   expect(run(compile(folder, 'first-program', firstProgram))).toEqual(['2']);
+});
+
+it.skipIf(redis === undefined)('runs the same program on Redis', { timeout: 30_000 }, () => {
+  expect(run(compile(folder, 'on-redis', onRedis))).toEqual(['2']);
 });
 
 it('runs the worker of the README until it is told to stop', async () => {
