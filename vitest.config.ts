@@ -1,12 +1,19 @@
-import { existsSync, readdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 // Packages resolve each other to their sources, so no test depends on a stale build.
 const conditions = ['@machinery/source', 'module', 'node', 'development|production'];
 
 const packages = join(import.meta.dirname, 'packages');
-const roots = [...readdirSync(packages).map((name) => join(packages, name)), join(import.meta.dirname, 'examples')];
+const others = ['examples', 'interop/ts', 'soak'].map((path) => join(import.meta.dirname, path));
+const roots = [...readdirSync(packages).map((name) => join(packages, name)), ...others];
+
+/** The package's, without its scope. */
+function nameOf(root: string): string {
+  const { name } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { name: string };
+  return name.replace(/^.*\//, '');
+}
 
 export default defineConfig({
   resolve: { conditions },
@@ -16,7 +23,7 @@ export default defineConfig({
       .filter((root) => existsSync(join(root, 'package.json')))
       .map((root) => ({
         extends: true as const,
-        test: { name: basename(root), root, include: ['test/**/*.test.ts'] },
+        test: { name: nameOf(root), root, include: ['test/**/*.test.ts'] },
       })),
   },
 });

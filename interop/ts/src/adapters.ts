@@ -1,0 +1,49 @@
+// Brokers and result backends by the scheme of their URL: one more transport is one more row.
+
+import { RedisBackend } from '@machinery/backend-redis';
+import { RedisBroker } from '@machinery/broker-redis';
+import type { Backend, Broker } from '@machinery/core';
+
+/** What the command line says about them. */
+export interface AdapterFlags {
+  readonly broker: string;
+  readonly backend: string;
+  /** AMQP: the exchange, and the key that the default queue is bound with. */
+  readonly exchange: string;
+  readonly binding: string;
+  /** AWS: the address of an emulator. */
+  readonly endpoint: string;
+}
+
+type Table<Adapter> = ReadonlyMap<string, (flags: AdapterFlags) => Adapter>;
+
+const redisBroker = ({ broker: url }: AdapterFlags) => new RedisBroker({ url });
+const redisBackend = ({ backend: url }: AdapterFlags) => new RedisBackend({ url });
+
+const brokers: Table<Broker> = new Map([
+  ['redis://', redisBroker],
+  ['rediss://', redisBroker],
+  ['redis+socket://', redisBroker],
+]);
+
+const backends: Table<Backend> = new Map([
+  ['redis://', redisBackend],
+  ['rediss://', redisBackend],
+  ['redis+socket://', redisBackend],
+]);
+
+export function brokerOf(flags: AdapterFlags): Broker {
+  return adapterOf('broker', brokers, flags);
+}
+
+export function backendOf(flags: AdapterFlags): Backend {
+  return adapterOf('backend', backends, flags);
+}
+
+function adapterOf<Adapter>(what: 'broker' | 'backend', table: Table<Adapter>, flags: AdapterFlags): Adapter {
+  const [scheme = 'no scheme'] = /^[\w+.-]+:\/\//.exec(flags[what]) ?? [];
+  const make = table.get(scheme);
+  if (make === undefined)
+    throw new Error(`The URL of the ${what} begins with ${scheme}, expected one of ${[...table.keys()].join(', ')}`);
+  return make(flags);
+}
