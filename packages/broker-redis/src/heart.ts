@@ -122,7 +122,6 @@ function post(message: ToThread): void {
 
 function startThread(): Worker {
   const started = new Worker(new URL('../thread/beats.mjs', import.meta.url), { name: 'machinery beats' });
-  started.unref();
   started.on('message', (message: FromThread) => hearts.get(message.id)?.onBeat(message));
   started.on('error', (error) => {
     if (thread !== started) return;
@@ -130,6 +129,7 @@ function startThread(): Worker {
     for (const heart of hearts.values()) heart.onThreadError(error as Error);
     hearts.clear();
   });
+  started.unref(); // after its listeners, which would hold the process
   return started;
 }
 

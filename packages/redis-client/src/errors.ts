@@ -6,7 +6,8 @@ import { MachineryError, type MachineryErrorCode } from '@machinery/core';
  * Error replies that pass by themselves: the server starts, fails over, is busy with a script, has too little memory for now, or
  * slots have moved (the driver follows by itself only when a whole pipeline is told the same).
  */
-const passing = /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY|BUSY|NOREPLICAS|UNBLOCKED|OOM|MISCONF|MOVED|ASK)\b/;
+const passing =
+  /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY|BUSY|NOREPLICAS|UNBLOCKED|OOM|MISCONF|MOVED|ASK)\b/;
 
 /** A driver's error as core's: `…_FAILED` for what the server refused for good, `…_UNAVAILABLE` for everything else. */
 export function redisError(role: 'backend' | 'broker', doing: string, cause: unknown): MachineryError {
