@@ -1,11 +1,11 @@
-// What `npm run build`, `test`, `demo`, `bench`, `docs` and `tarballs` do, from a fresh clone: node scripts/run.mjs <command> [arguments]
+// What `npm run build`, `test`, `demo`, `bench`, `soak`, `docs` and `tarballs` do, from a fresh clone: node scripts/run.mjs <command> [arguments]
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { install, pack, publishable, root, run, turbo } from './workspace.mjs';
 
-const commands = { build, test, demo, bench, docs, tarballs };
+const commands = { build, test, demo, bench, soak, docs, tarballs };
 const [name, ...args] = process.argv.slice(2);
 if (!Object.hasOwn(commands, name)) {
   console.error(`Expected one of ${Object.keys(commands).join(', ')}, got ${name}`);
@@ -33,6 +33,13 @@ function bench() {
     return run(process.execPath, [join(dist, `${args[0]}.js`), ...args.slice(1)]);
   const files = readdirSync(dist).filter((file) => file.endsWith('.js'));
   return Math.max(0, ...files.map((file) => run(process.execPath, [join(dist, file), ...args])));
+}
+
+/** Kills workers and Redis under load, and looks whether anything is lost. */
+function soak() {
+  return (
+    turbo('build', '--filter=@machinery/soak') || run(process.execPath, [join(root, 'soak/dist/main.js'), ...args])
+  );
 }
 
 /** Packs all packages into tarballs/, to be installed elsewhere. */

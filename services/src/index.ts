@@ -1,6 +1,8 @@
 // Servers for the tests of the adapters: the one that the environment names, or one that is started here and stopped when
-// the tests are over.
+// the tests are over. And what breaks: connections through a proxy, programs in processes of their own.
 
+export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
 export { freePort, type RedisServer, type RedisServerOptions, redisServer, StartedRedis, startRedis } from './redis.ts';
 export { type RedisCluster, startRedisCluster } from './redis-cluster.ts';
 export { type RedisSentinel, startRedisSentinel } from './redis-sentinel.ts';
+export { type TcpProxy, type TcpProxyOptions, tcpProxy } from './tcp-proxy.ts';
