@@ -39,7 +39,7 @@ import {
   runScript,
   slotTag,
 } from '@machinery/redis-client';
-import { claimChord, claimChordInCluster, finishChord, replaceState } from './scripts.ts';
+import { claimChord, claimChordInCluster, finishChord, replaceState, storeStates } from './scripts.ts';
 import { channelOf, Watches } from './watches.ts';
 
 export interface RedisBackendOptions extends RedisConnectionOptions {
@@ -54,6 +54,8 @@ export interface RedisBackendOptions extends RedisConnectionOptions {
 const goMutex = 'TriggerChordMutex';
 /** How often a claim asks again while a Go worker decides, at about 30 ms each: Go's mutex expires after 8 s. */
 const claimTries = 300;
+/** The most states that are stored with one call: Redis does nothing else meanwhile. */
+const storeSize = 500;
 /** How long `close` waits for what is being written, in milliseconds. */
 const closingMs = 1_000;
 
@@ -92,22 +94,43 @@ export class RedisBackend implements Backend {
 
   /** Failures are ERR_MACHINERY_BACKEND_UNAVAILABLE, which may pass, ERR_MACHINERY_BACKEND_FAILED and ERR_MACHINERY_CLOSED. */
   write(writes: readonly StateWrite[]): Promise<Outcome[]> {
-    const { client } = this.#connection;
-    const isClosed = this.#closed;
-    const outcomes = Promise.all(
-      writes.map((write) =>
-        (isClosed ? Promise.reject(closed()) : this.#store(client, write)).then(
-          () => stored,
-          (error) => {
-            const failure = redisError('backend', `store the state of task ${write.state.taskUuid}`, error);
-            return failed(failure, failure.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE');
-          },
-        ),
-      ),
-    );
+    const outcomes = this.#write(writes).finally(() => this.#writing.delete(outcomes));
     this.#writing.add(outcomes);
-    outcomes.finally(() => this.#writing.delete(outcomes));
     return outcomes;
+  }
+
+  async #write(writes: readonly StateWrite[]): Promise<Outcome[]> {
+    const outcomes = new Map<StateWrite, Outcome>();
+    const store = async (chunk: readonly StateWrite[]) => {
+      const outcome = await this.#outcomeOf(chunk);
+      for (const write of chunk) outcomes.set(write, outcome);
+    };
+    await Promise.all(this.#chunks(writes).map(store));
+    return writes.map((write) => outcomes.get(write) as Outcome);
+  }
+
+  /** What is stored with one call: as much as can be. */
+  #chunks(writes: readonly StateWrite[]): StateWrite[][] {
+    const isAlone = (write: StateWrite) => this.#connection.isCluster || !isWhole(write);
+    const chunks = writes.filter(isAlone).map((write) => [write]);
+    const together = chunks.length === 0 ? writes : writes.filter((write) => !isAlone(write));
+    for (let from = 0; from < together.length; from += storeSize) chunks.push(together.slice(from, from + storeSize));
+    return chunks;
+  }
+
+  async #outcomeOf(chunk: readonly StateWrite[]): Promise<Outcome> {
+    const [first] = chunk as readonly [StateWrite];
+    try {
+      if (this.#closed) throw closed();
+      const { client } = this.#connection;
+      if (chunk.length > 1) await this.#storeAll(client, chunk);
+      else await (isWhole(first) ? this.#overwrite(client, first) : this.#merge(client, first));
+      return stored;
+    } catch (error) {
+      const what = chunk.length > 1 ? `${chunk.length} states` : `the state of task ${first.state.taskUuid}`;
+      const failure = redisError('backend', `store ${what}`, error);
+      return failed(failure, failure.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE');
+    }
   }
 
   async read(taskUuids: readonly string[]): Promise<(TaskState | undefined)[]> {
@@ -180,10 +203,18 @@ export class RedisBackend implements Backend {
     await Promise.all([this.#connection.close(), this.#watches?.close()]);
   }
 
-  async #store(client: RedisClient, write: StateWrite): Promise<void> {
+  async #storeAll(client: RedisClient, writes: readonly StateWrite[]): Promise<void> {
+    const args = writes.flatMap(({ state, expiresInSeconds }) => [
+      encodeState(state),
+      expiresInSeconds,
+      this.#isTold(state) ? channelOf(state.taskUuid) : '',
+    ]);
+    const keys = writes.map(({ state }) => state.taskUuid);
+    await runScript(client, { ...storeStates, keys: keys.length }, ...keys, ...args);
+  }
+
+  async #merge(client: RedisClient, write: StateWrite): Promise<void> {
     const { state } = write;
-    const isComplete = state.createdAt !== undefined && state.taskName !== '';
-    if (state.state === 'PENDING' || (isFinal(state.state) && isComplete)) return this.#overwrite(client, write);
     const { taskUuid } = state;
     for (;;) {
       const before = await client.get(taskUuid);
@@ -205,8 +236,12 @@ export class RedisBackend implements Backend {
   }
 
   /** Nobody may be listening, and nobody relies on it. */
-  async #tell(client: RedisClient, { taskUuid, state }: TaskState): Promise<void> {
-    if (this.#watches !== undefined && isFinal(state)) await client.publish(channelOf(taskUuid), '').catch(() => {});
+  async #tell(client: RedisClient, state: TaskState): Promise<void> {
+    if (this.#isTold(state)) await client.publish(channelOf(state.taskUuid), '').catch(() => {});
+  }
+
+  #isTold({ state }: TaskState): boolean {
+    return this.#watches !== undefined && isFinal(state);
   }
 
   async #claim(groupUuid: string, memberUuid: string): Promise<ChordClaim | 'busy'> {
@@ -254,6 +289,11 @@ export class RedisBackend implements Backend {
       throw redisError('backend', doing, error);
     }
   }
+}
+
+/** Whether nothing of what is stored needs to be kept: PENDING starts over, and a final state says all. */
+function isWhole({ state: { state, createdAt, taskName } }: StateWrite): boolean {
+  return state === 'PENDING' || (isFinal(state) && createdAt !== undefined && taskName !== '');
 }
 
 /** In the slot of the group. */

@@ -3,6 +3,22 @@
 
 import { script } from '@machinery/redis-client';
 
+/** Stores states as they are, and says on their channels which tasks have ended. */
+export const storeStates = script(
+  1, // or more
+  `
+-- KEYS    the states
+-- ARGV    for each: its text, for how many seconds, and the channel of its end ('' for none)
+-- RETURNS nothing
+-- ATOMIC BECAUSE one call costs less than many; it need not be
+for i, key in ipairs(KEYS) do
+  redis.call('SET', key, ARGV[3 * i - 2], 'EX', ARGV[3 * i - 1])
+  local channel = ARGV[3 * i]
+  if channel ~= '' then redis.call('PUBLISH', channel, '') end
+end
+`,
+);
+
 /** Stores a state that was merged with what was there. */
 export const replaceState = script(
   1,

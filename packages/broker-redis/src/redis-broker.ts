@@ -48,6 +48,12 @@ export interface RedisBrokerOptions extends RedisConnectionOptions {
   readonly maxDeadMessages?: number;
 }
 
+/** Messages of one publish that go to one place; undefined: they are delayed. */
+interface Destination {
+  readonly queue: string | undefined;
+  readonly messages: Message[];
+}
+
 /** A broker on Redis, shared with Go's workers and producers. */
 export class RedisBroker implements Broker {
   readonly contractVersion: ContractVersion = contractVersion;
@@ -121,7 +127,13 @@ export class RedisBroker implements Broker {
       const failure = redisError('broker', 'be reached', error);
       return messages.map(() => failed(failure, failure.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE'));
     }
-    return Promise.all(messages.map((message) => this.#push(message)));
+    const outcomes = new Map<Message, Outcome>();
+    const push = async (destination: Destination) => {
+      const outcome = await this.#push(destination);
+      for (const message of destination.messages) outcomes.set(message, outcome);
+    };
+    await Promise.all(this.#destinationsOf(messages).map(push));
+    return messages.map((message) => outcomes.get(message) as Outcome);
   }
 
   async consume({ queue, tag }: ConsumeOptions): Promise<Consumer> {
@@ -179,14 +191,29 @@ export class RedisBroker implements Broker {
     await client.ping();
   }
 
-  async #push({ body, routingKey, dueAtMs }: Message): Promise<Outcome> {
+  /** Where messages go, each with one command: the delayed set, and each queue. */
+  #destinationsOf(messages: readonly Message[]): Destination[] {
+    const now = Date.now();
+    const destinations = new Map<string | undefined, Destination>();
+    for (const message of messages) {
+      const { routingKey, dueAtMs } = message;
+      const queue = dueAtMs === undefined || dueAtMs <= now ? routingKey : undefined;
+      const destination = destinations.get(queue);
+      if (destination === undefined) destinations.set(queue, { queue, messages: [message] });
+      else destination.messages.push(message);
+    }
+    return [...destinations.values()];
+  }
+
+  async #push({ queue, messages }: Destination): Promise<Outcome> {
     const { client } = this.#connection;
     try {
-      if (dueAtMs === undefined || dueAtMs <= Date.now()) await client.rpush(routingKey, body);
-      else await client.zadd(this.#delayedKey, `${dueAtMs}000000`, body);
+      if (queue !== undefined) await client.rpush(queue, ...messages.map(({ body }) => body));
+      else await client.zadd(this.#delayedKey, ...messages.flatMap(({ body, dueAtMs }) => [`${dueAtMs}000000`, body]));
       return stored;
     } catch (error) {
-      const failure = redisError('broker', `publish to queue ${routingKey}`, error);
+      const where = queue === undefined ? 'delayed messages' : `to queue ${queue}`;
+      const failure = redisError('broker', `publish ${where}`, error);
       if ((error as Error).name !== 'ReplyError') return { status: 'unknown', error: failure };
       return failed(failure, failure.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE');
     }
