@@ -206,7 +206,7 @@ function safe({ clientName, connectTimeoutMs = 10_000, commandTimeoutMs = 10_000
     maxRetriesPerRequest: 0,
     reconnectOnError: null,
     enableOfflineQueue: true,
-    enableAutoPipelining: true,
+    enableAutoPipelining: false, // the adapters batch; it would hold commands back until earlier ones are answered
     stringNumbers: false,
     retryStrategy: retryMs,
     connectTimeout: connectTimeoutMs,

@@ -101,7 +101,7 @@ describe.skipIf(server === undefined)('a connection', { timeout: 20_000 }, () =>
     expect(await client.client('INFO')).toMatch(/ addr=\S+redis\.sock:0 .* db=2 /);
   });
 
-  it('writes the commands of one turn together, and answers each', async () => {
+  it('answers each of many commands of one turn', async () => {
     const { client } = open({ url });
     await client.ping();
     const answers = await Promise.all(Array.from({ length: 1_000 }, () => client.incr('together')));
