@@ -72,7 +72,6 @@ export class Watches {
     );
   }
 
-  /** The driver itself subscribes again to what it was subscribed to. */
   #tellAgain(): void {
     const untold = [...this.#untold];
     this.#untold.clear();
@@ -86,6 +85,9 @@ export class Watches {
     const connection = this.#options.connect();
     connection.client.on('message', (channel: string) => {
       this.#look(channel.slice(channelOf('').length)).catch(() => {}); // core reads, too
+    });
+    connection.client.on('close', () => {
+      for (const taskUuid of this.#watchers.keys()) this.#untold.add(taskUuid);
     });
     connection.client.on('ready', () => this.#tellAgain());
     return connection;

@@ -2,7 +2,7 @@
 // sorted set changes (CLIENT TRACKING), whoever changes it. Where it does not, in a Cluster for one, the set is polled.
 
 import type { Logger } from '@machinery/core';
-import { type RedisConnection, runScript } from '@machinery/redis-client';
+import { type RedisConnection, redisError, runScript } from '@machinery/redis-client';
 import { lendDelayed, moveDelayed } from './scripts.ts';
 
 export interface DelayedMoverOptions {
@@ -20,21 +20,31 @@ export interface DelayedMoverOptions {
 const moveSize = 500;
 /** How long a message is lent in a Cluster, in milliseconds: so much later it is moved again when we die halfway. */
 const lendMs = 10_000;
+/** When to try again what cannot be moved, in milliseconds: to a queue without rights, or a key that is no list. */
+const refusedMs = 60_000;
 /** The least time between two looks at a set that changes all the time, in milliseconds. */
 const restMs = 10;
 /** How often to look though the server would say if the set had changed: by how many polls. */
 const trackedPolls = 4;
+/** The most that a timer can wait, in milliseconds. */
+const longestTimerMs = 2 ** 31 - 1;
 /** Where the server says that a key has changed. */
 const channel = '__redis__:invalidate';
 
-type Moved = readonly [moved: number, nextScore: string, nextMs: number];
+/** Messages that were lent for one queue, and what their scores were. */
+interface Loan {
+  readonly bodies: string[];
+  readonly scores: string[];
+}
+
+type Moved = readonly [moved: number, nextScore: string, nextMs: number, refused: string];
 
 export class DelayedMover {
   readonly #options: DelayedMoverOptions;
   #timer: NodeJS.Timeout | undefined;
   #tracking: RedisConnection | undefined;
   #isTracked = false;
-  #looking = false;
+  #looking: Promise<void> | undefined;
   #changed = false;
   /** The first of those that are not due, and when it is. */
   #next: { readonly score: string; readonly at: number } | undefined;
@@ -45,13 +55,16 @@ export class DelayedMover {
   }
 
   start(): void {
+    if (this.#closed) return;
     this.#track();
-    void this.#look();
+    this.#lookIn(0);
   }
 
+  /** Ends after the look that is under way. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    await this.#looking;
     await this.#tracking?.close();
   }
 
@@ -78,18 +91,23 @@ export class DelayedMover {
 
   /** The set has changed: one look tells of all changes until then. */
   #change(): void {
-    if (this.#looking) this.#changed = true;
+    if (this.#looking !== undefined) this.#changed = true;
     else if (this.#next === undefined || this.#next.at > performance.now() + restMs) this.#lookIn(restMs);
   }
 
   #lookIn(ms: number): void {
     clearTimeout(this.#timer);
-    if (!this.#closed) this.#timer = setTimeout(() => void this.#look(), ms);
+    if (this.#closed) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#looking = this.#look();
+      },
+      Math.min(ms, longestTimerMs),
+    );
   }
 
   async #look(): Promise<void> {
     const { pollMs, logger } = this.#options;
-    this.#looking = true;
     this.#changed = false;
     let waitMs: number;
     try {
@@ -98,7 +116,7 @@ export class DelayedMover {
       logger().debug('Delayed messages could not be moved', error);
       waitMs = 1_000;
     }
-    this.#looking = false;
+    this.#looking = undefined;
     this.#lookIn(Math.min(waitMs, this.#changed ? restMs : this.#isTracked ? pollMs * trackedPolls : pollMs));
   }
 
@@ -108,7 +126,9 @@ export class DelayedMover {
     const [, first] = await connection.client.zrange(key, '0', '0', 'WITHSCORES');
     if (first === undefined) this.#next = undefined;
     else if (first !== this.#next?.score || performance.now() >= this.#next.at) {
-      const [moved, score, nextMs] = await (connection.isCluster ? this.#lend() : this.#move());
+      const [moved, score, nextMs, refused] = await (connection.isCluster ? this.#lend() : this.#move());
+      if (refused !== '')
+        this.#options.logger().warn(`A delayed message cannot be moved and is tried again every minute: ${refused}`);
       this.#next = nextMs < 0 ? undefined : { score, at: performance.now() + nextMs };
       if (moved === moveSize) return 0;
     }
@@ -117,39 +137,59 @@ export class DelayedMover {
 
   async #move(): Promise<Moved> {
     const { connection, key, defaultQueue } = this.#options;
-    return (await runScript(connection.client, moveDelayed, key, moveSize, defaultQueue())) as Moved;
+    return (await runScript(connection.client, moveDelayed, key, moveSize, defaultQueue(), refusedMs)) as Moved;
   }
 
-  /** Each step leaves the messages where somebody finds them: one that dies halfway pushes some of them twice. */
+  /**
+   * Each step leaves the messages where somebody finds them: one that dies halfway pushes some of them twice. Those of one
+   * queue that several movers lend at the same time may overtake each other.
+   */
   async #lend(): Promise<Moved> {
-    const { connection, key, defaultQueue } = this.#options;
+    const { connection, key } = this.#options;
+    const lentAt = performance.now();
     const [lent, score, nextMs] = (await runScript(connection.client, lendDelayed, key, moveSize, lendMs)) as [
       bodiesAndScores: string[],
       nextScore: string,
       nextMs: number,
     ];
-    const queues = new Map<string, { bodies: string[]; scores: string[] }>();
+    let refused = '';
+    const push = async ([queue, loan]: [string, Loan]) => {
+      if (performance.now() - lentAt > lendMs / 2) return; // we were stopped: others may have it by now
+      refused = (await this.#pushLent(queue, loan)) ?? refused;
+    };
+    await Promise.all([...this.#loansOf(lent)].map(push));
+    return [lent.length / 2, score, nextMs, refused];
+  }
+
+  #loansOf(lent: readonly string[]): Map<string, Loan> {
+    const loans = new Map<string, Loan>();
     for (let i = 0; i < lent.length; i += 2) {
-      const [body, itsScore] = lent.slice(i, i + 2) as [string, string];
-      const queue = queueOf(body) ?? defaultQueue();
-      const { bodies, scores } = queues.get(queue) ?? { bodies: [], scores: [] };
-      queues.set(queue, { bodies, scores });
-      bodies.push(body);
-      scores.push(itsScore);
+      const [body, score] = lent.slice(i, i + 2) as [string, string];
+      const queue = queueOf(body) ?? this.#options.defaultQueue();
+      const loan = loans.get(queue) ?? { bodies: [], scores: [] };
+      loans.set(queue, loan);
+      loan.bodies.push(body);
+      loan.scores.push(score);
     }
-    await Promise.all(
-      [...queues].map(async ([queue, { bodies, scores }]) => {
-        try {
-          await connection.client.rpush(queue, ...bodies);
-        } catch (error) {
-          const before = bodies.flatMap((body, i) => [scores[i] as string, body]);
-          await connection.client.zadd(key, 'XX', ...before);
-          throw error;
-        }
-        await connection.client.zrem(key, ...bodies);
-      }),
-    );
-    return [lent.length / 2, score, nextMs];
+    return loans;
+  }
+
+  /** Returns why they cannot be pushed, now or later. */
+  async #pushLent(queue: string, { bodies, scores }: Loan): Promise<string | undefined> {
+    const { connection, key } = this.#options;
+    const { client } = connection;
+    try {
+      await client.rpush(queue, ...bodies);
+    } catch (cause) {
+      const error = redisError('broker', `move delayed messages to queue ${queue}`, cause);
+      const isRefused = error.code === 'ERR_MACHINERY_BROKER_FAILED';
+      const later = `${Date.now() + refusedMs}000000`;
+      await client.zadd(key, 'XX', ...bodies.flatMap((body, i) => [isRefused ? later : (scores[i] as string), body]));
+      if (isRefused) return error.message;
+      throw error;
+    }
+    await client.zrem(key, ...bodies);
+    return undefined;
   }
 }
 

@@ -1,5 +1,5 @@
 // Beats of this process's workers. They come from a thread of their own (`thread/beats.mjs`), one for the process, so that a
-// task that blocks the event loop does not make its worker look dead.
+// task that blocks the event loop does not make its worker look dead. Where that does not work, they come from here.
 
 import process from 'node:process';
 import { Worker } from 'node:worker_threads';
@@ -7,9 +7,22 @@ import type { Logger } from '@machinery/core';
 import { type RedisConnection, type RedisWhere, runScript } from '@machinery/redis-client';
 import { beat } from './scripts.ts';
 
-/** Milliseconds of a clock that all threads share and that nobody sets. */
-export function monotonicMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
+/**
+ * A moment that all threads tell in the same way: by a clock that nobody sets, but that stops while some machines sleep,
+ * and by one that goes on. In milliseconds.
+ */
+export interface Moment {
+  readonly monotonic: number;
+  readonly wall: number;
+}
+
+export function now(): Moment {
+  return { monotonic: Number(process.hrtime.bigint()) / 1e6, wall: Date.now() };
+}
+
+/** How much time lies between two moments at most, in milliseconds. */
+export function between(earlier: Moment, later: Moment): number {
+  return Math.max(later.monotonic - earlier.monotonic, later.wall - earlier.wall);
 }
 
 export type ToThread =
@@ -28,8 +41,7 @@ export type ToThread =
 
 export interface FromThread {
   readonly id: number;
-  /** By `process.hrtime.bigint()`. */
-  readonly askedAt: bigint;
+  readonly askedAt: Moment;
   readonly isKnown: boolean;
 }
 
@@ -42,8 +54,8 @@ export interface HeartOptions {
   readonly beatMs: number;
   readonly maxBlockedMs: number;
   readonly logger: Logger;
-  /** The server had a beat, sent at `askedAtMs` of `monotonicMs`, and knew the worker or did not. */
-  readonly onBeat: (askedAtMs: number, isKnown: boolean) => void;
+  /** The server had a beat, which was sent at `askedAt`, and knew the worker or did not. */
+  readonly onBeat: (askedAt: Moment, isKnown: boolean) => void;
 }
 
 /** How long the thread stays when nobody needs it, in milliseconds. */
@@ -59,22 +71,23 @@ export class Heart {
   readonly #options: HeartOptions;
   readonly #id = ++lastId;
   readonly #timer: NodeJS.Timeout;
-  #isInThread = false;
+  /** When the thread last reached the server, or began to try. */
+  #threadBeatAt = now();
+  #isWarned = false;
 
   constructor(options: HeartOptions) {
     this.#options = options;
-    const { connection, workers, worker, leaseMs, beatMs, maxBlockedMs, logger } = options;
+    const { connection, workers, worker, leaseMs, beatMs, maxBlockedMs } = options;
     const { where } = connection;
-    if (where === undefined) {
-      logger.warn(
-        `The connection to Redis has settings that a thread cannot have (functions): worker ${worker} beats from the main \
-thread, and a task that blocks it for ${leaseMs} ms counts as lost`,
-      );
-    } else {
+    if (where === undefined) this.#warn('the settings of its connection have functions, which no thread can have');
+    else {
       hearts.set(this.#id, this);
       const beating = { where, script: beat.lua, keys: [workers], args: [worker, leaseMs], beatMs, maxBlockedMs };
-      post({ kind: 'start', id: this.#id, ...beating });
-      this.#isInThread = true;
+      try {
+        post({ kind: 'start', id: this.#id, ...beating });
+      } catch (error) {
+        this.endThread(error);
+      }
     }
     this.#timer = setInterval(() => this.#tick(), beatMs);
   }
@@ -86,31 +99,44 @@ thread, and a task that blocks it for ${leaseMs} ms counts as lost`,
     if (hearts.size === 0) linger = setTimeout(endThread, lingerMs).unref();
   }
 
-  onBeat({ askedAt, isKnown }: FromThread): void {
-    this.#options.onBeat(Number(askedAt) / 1e6, isKnown);
+  onThreadBeat({ askedAt, isKnown }: FromThread): void {
+    this.#threadBeatAt = askedAt;
+    this.#options.onBeat(askedAt, isKnown);
   }
 
-  onThreadError(error: Error): void {
-    this.#isInThread = false;
-    this.#options.logger.warn(
-      `Worker ${this.#options.worker} beats from the main thread: that for beats failed`,
-      error,
-    );
+  /** Beats come from here from now on. */
+  endThread(error: unknown): void {
+    hearts.delete(this.#id);
+    this.#warn('the thread for beats failed', error);
   }
 
   #tick(): void {
-    if (this.#isInThread) thread?.postMessage({ kind: 'alive' } satisfies ToThread);
-    else void this.#beat();
+    const { beatMs } = this.#options;
+    if (hearts.has(this.#id)) thread?.postMessage({ kind: 'alive' } satisfies ToThread);
+    if (!hearts.has(this.#id) || between(this.#threadBeatAt, now()) > 2 * beatMs) void this.#beat();
   }
 
   async #beat(): Promise<void> {
     const { connection, workers, worker, leaseMs, logger, onBeat } = this.#options;
-    const askedAtMs = monotonicMs();
+    const askedAt = now();
     try {
-      onBeat(askedAtMs, (await runScript(connection.client, beat, workers, worker, leaseMs)) === 1);
+      onBeat(askedAt, (await runScript(connection.client, beat, workers, worker, leaseMs)) === 1);
     } catch (error) {
       logger.debug('A beat failed', error); // the consumer's own calls say it
+      return;
     }
+    // Redis is there for us
+    if (between(this.#threadBeatAt, askedAt) > this.#options.leaseMs)
+      this.#warn('the thread for beats does not reach Redis');
+  }
+
+  #warn(why: string, error?: unknown): void {
+    if (this.#isWarned) return;
+    this.#isWarned = true;
+    const { worker, leaseMs, logger } = this.#options;
+    const text = `Worker ${worker} beats from the main thread, so that a task that blocks it for ${leaseMs} ms counts as lost: ${why}`;
+    if (error === undefined) logger.warn(text);
+    else logger.warn(text, error);
   }
 }
 
@@ -120,14 +146,15 @@ function post(message: ToThread): void {
   thread.postMessage(message);
 }
 
+/** @throws where a program may not start threads, or does not have the file beside it (bundled). */
 function startThread(): Worker {
-  const started = new Worker(new URL('../thread/beats.mjs', import.meta.url), { name: 'machinery beats' });
-  started.on('message', (message: FromThread) => hearts.get(message.id)?.onBeat(message));
+  const file = new URL('../thread/beats.mjs', import.meta.url);
+  const started = new Worker(file, { name: 'machinery beats', execArgv: [] });
+  started.on('message', (message: FromThread) => hearts.get(message.id)?.onThreadBeat(message));
   started.on('error', (error) => {
     if (thread !== started) return;
     thread = undefined;
-    for (const heart of hearts.values()) heart.onThreadError(error as Error);
-    hearts.clear();
+    for (const heart of hearts.values()) heart.endThread(error);
   });
   started.unref(); // after its listeners, which would hold the process
   return started;

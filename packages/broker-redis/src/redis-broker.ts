@@ -29,7 +29,7 @@ import {
   redisError,
 } from '@machinery/redis-client';
 import { DelayedMover } from './delayed-mover.ts';
-import { RedisConsumer, type RedisConsumerOptions } from './redis-consumer.ts';
+import { blockSeconds, RedisConsumer, type RedisConsumerOptions } from './redis-consumer.ts';
 
 export interface RedisBrokerOptions extends RedisConnectionOptions {
   /** The sorted set of delayed messages. Default: `delayed_tasks`, as in Go. */
@@ -54,6 +54,8 @@ interface Destination {
   readonly messages: Message[];
 }
 
+type Lease = Pick<RedisConsumerOptions, 'leaseMs' | 'beatMs' | 'scanMs' | 'maxBlockedMs'>;
+
 /** A broker on Redis, shared with Go's workers and producers. */
 export class RedisBroker implements Broker {
   readonly contractVersion: ContractVersion = contractVersion;
@@ -64,13 +66,16 @@ export class RedisBroker implements Broker {
     listDelayed: true,
   });
   readonly #options: RedisBrokerOptions;
-  readonly #lease: Pick<RedisConsumerOptions, 'leaseMs' | 'beatMs' | 'scanMs' | 'maxBlockedMs'>;
+  readonly #lease: Lease;
   readonly #connection: RedisConnection;
   readonly #mover: DelayedMover;
   readonly #consumers = new Set<RedisConsumer>();
   readonly #publishing = new Set<Promise<Outcome[]>>();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
   #isMoving = false;
+  /** How far the server's clock is ahead of ours, in milliseconds: what is not due there is not due. */
+  #aheadMs = 0;
+  #isTimed = false;
   #closed: Promise<void> | undefined;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
@@ -86,14 +91,11 @@ export class RedisBroker implements Broker {
       maxDeadMessages: optionalOption(integerOption({ min: 1 })),
     });
     this.#options = options;
-    const { leaseMs = 20_000, beatMs = Math.min(5_000, Math.floor(leaseMs / 4)) } = options;
-    if (beatMs * 3 > leaseMs)
-      throw new MachineryError(
-        'ERR_MACHINERY_INVALID_OPTION',
-        `RedisBroker: expected \`beatMs\` to be at most a third of \`leaseMs\`, got ${beatMs} and ${leaseMs}`,
-      );
-    this.#lease = { leaseMs, beatMs, scanMs: options.scanMs ?? beatMs, maxBlockedMs: options.maxBlockedMs ?? 600_000 };
+    this.#lease = leaseOf(options);
     this.#connection = connectRedis('RedisBroker', options);
+    this.#connection.client.on('close', () => {
+      this.#isTimed = false; // the next may be another server
+    });
     this.#mover = new DelayedMover({
       connection: this.#connection,
       connect: () => connectRedis('RedisBroker', options, { protocol: 2 }),
@@ -139,11 +141,12 @@ export class RedisBroker implements Broker {
   async consume({ queue, tag }: ConsumeOptions): Promise<Consumer> {
     if (this.#closed !== undefined) throw closedError();
     const { maxDeadMessages = 1_000, commandTimeoutMs = 10_000 } = this.#options;
+    const blockingTimeoutMs = Math.min(commandTimeoutMs + blockSeconds * 1_000, 2 ** 31 - 1);
     const consumer = new RedisConsumer({
       connection: this.#connection,
-      blocking: connectRedis('RedisBroker', { ...this.#options, commandTimeoutMs: commandTimeoutMs + 5_000 }),
+      blocking: connectRedis('RedisBroker', { ...this.#options, commandTimeoutMs: blockingTimeoutMs }),
       queue,
-      worker: `${tag}-${randomUUID()}`,
+      worker: `${tag.replaceAll(/[^\w.@-]/g, '_')}-${randomUUID()}`, // the scripts take it apart from a number and a body
       ...this.#lease,
       maxDeadMessages,
       logger: this.#environment.logger,
@@ -161,11 +164,13 @@ export class RedisBroker implements Broker {
     return consumer;
   }
 
-  pendingMessages(queue: string, limit: number): Promise<string[]> {
+  async pendingMessages(queue: string, limit: number): Promise<string[]> {
+    if (limit < 1) return [];
     return this.#call('list a queue', () => this.#connection.client.lrange(queue, 0, limit - 1));
   }
 
-  delayedMessages(limit: number): Promise<string[]> {
+  async delayedMessages(limit: number): Promise<string[]> {
+    if (limit < 1) return [];
     return this.#call('list delayed messages', () =>
       this.#connection.client.zrange(this.#delayedKey, '0', String(limit - 1)),
     );
@@ -187,13 +192,15 @@ export class RedisBroker implements Broker {
   /** Connects, so that whatever fails after it may have been sent. */
   async #ready(): Promise<void> {
     const { client } = this.#connection;
-    if (client.status === 'ready') return;
-    await client.ping();
+    if (client.status === 'ready' && this.#isTimed) return;
+    const [seconds, microseconds] = await client.time();
+    this.#aheadMs = Number(seconds) * 1_000 + Number(microseconds) / 1_000 - Date.now();
+    this.#isTimed = true;
   }
 
   /** Where messages go, each with one command: the delayed set, and each queue. */
   #destinationsOf(messages: readonly Message[]): Destination[] {
-    const now = Date.now();
+    const now = Date.now() + this.#aheadMs;
     const destinations = new Map<string | undefined, Destination>();
     for (const message of messages) {
       const { routingKey, dueAtMs } = message;
@@ -227,6 +234,20 @@ export class RedisBroker implements Broker {
       throw redisError('broker', doing, error);
     }
   }
+}
+
+function leaseOf(options: RedisBrokerOptions): Lease {
+  const { leaseMs = 20_000, beatMs = Math.min(5_000, Math.floor(leaseMs / 4)) } = options;
+  const { scanMs = beatMs, maxBlockedMs = 600_000 } = options;
+  if (beatMs * 3 > leaseMs)
+    throw invalid(`\`beatMs\` to be at most a third of \`leaseMs\`, got ${beatMs} and ${leaseMs}`);
+  if (maxBlockedMs < beatMs * 3)
+    throw invalid(`\`maxBlockedMs\` to be at least three times \`beatMs\`, got ${maxBlockedMs} and ${beatMs}`);
+  return { leaseMs, beatMs, scanMs, maxBlockedMs };
+}
+
+function invalid(expected: string): MachineryError {
+  return new MachineryError('ERR_MACHINERY_INVALID_OPTION', `RedisBroker: expected ${expected}`);
 }
 
 function closedError(): MachineryError {

@@ -7,7 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Consumer, type Delivery, type Logger, MachineryError, type Settlement } from '@machinery/core';
 import { type RedisConnection, redisError, runScript } from '@machinery/redis-client';
-import { Heart, monotonicMs } from './heart.ts';
+import { between, Heart, type Moment, now } from './heart.ts';
 import { keysOf, type QueueKeys } from './keys.ts';
 import { exchange, inHand, leave, moveRequeued, putBack, register, scan } from './scripts.ts';
 
@@ -49,13 +49,14 @@ class RedisDelivery implements Delivery {
 }
 
 /** How long a blocking command blocks, in seconds: after that the connection is known to live. */
-const blockSeconds = 5;
+export const blockSeconds = 5;
 /** How long ending a blocking command may take, in milliseconds: then it ends by itself. */
 const unblockMs = 500;
 /** How long after a failed call its script may still run, in milliseconds: a server that was stopped goes on with it. */
 const lateMs = 60_000;
-/** The most messages that one script takes: what Lua can unpack is bounded. */
+/** The most messages that one script takes and settles: what Lua can unpack is bounded, as are a function's arguments. */
 const maxTake = 1_000;
+const maxSettle = 5_000;
 
 export class RedisConsumer implements Consumer<RedisDelivery> {
   readonly #keys: QueueKeys;
@@ -67,6 +68,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   /** The first numbers of calls that are under way. */
   readonly #asking = new Set<number>();
   #exchanging = false;
+  readonly #running = new Set<Promise<unknown>>();
   /** A reply may have been lost. */
   #isUncertain = false;
   #failedAt = Number.NEGATIVE_INFINITY;
@@ -79,8 +81,8 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   #blockingId: number | undefined;
   #heart: Heart | undefined;
   #scans: NodeJS.Timeout | undefined;
-  /** By `monotonicMs`. */
-  #leaseUntil = 0;
+  /** When the last beat was sent that the server has confirmed. */
+  #beatAt: Moment = now();
   /** How often this worker's entry in the registry was lost or had run out: what it had in hand then may have been taken over. */
   #stay = 0;
   readonly #requeues = new Set<NodeJS.Timeout>();
@@ -99,7 +101,8 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const { connection, worker, leaseMs, beatMs, scanMs, maxBlockedMs, logger } = this.#options;
     const { workers } = this.#keys;
     await this.#register();
-    const onBeat = (askedAtMs: number, isKnown: boolean) => this.#onBeat(askedAtMs, isKnown);
+    if (this.#closed !== undefined) throw closedError();
+    const onBeat = (askedAt: Moment, isKnown: boolean) => this.#onBeat(askedAt, isKnown);
     this.#heart = new Heart({ connection, workers, worker, leaseMs, beatMs, maxBlockedMs, logger, onBeat });
     this.#scans = setInterval(() => void this.#scan(), scanMs);
     void this.#scan();
@@ -134,7 +137,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   owns(delivery: RedisDelivery): boolean | Promise<boolean> {
     if (this.#closed !== undefined || !this.#held.has(delivery)) return false;
     const { leaseMs, worker } = this.#options;
-    if (delivery.stay === this.#stay && monotonicMs() < this.#leaseUntil - leaseMs / 2) return true;
+    if (delivery.stay === this.#stay && between(this.#beatAt, now()) < leaseMs / 2) return true;
     return this.#call('ask who has a message', (client) =>
       client.hexists(this.#keys.inFlight, `${worker}:${delivery.number}`),
     ).then((isThere) => isThere === 1);
@@ -147,14 +150,14 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
 
   async #register(): Promise<void> {
     const { worker, leaseMs } = this.#options;
-    const askedAt = monotonicMs();
+    const askedAt = now();
     await this.#call('register a worker', (client) => runScript(client, register, this.#keys.workers, worker, leaseMs));
-    this.#leaseUntil = askedAt + leaseMs;
+    this.#beatAt = askedAt;
   }
 
-  #onBeat(askedAtMs: number, isKnown: boolean): void {
-    if (!isKnown || askedAtMs > this.#leaseUntil) this.#stay += 1;
-    if (isKnown) this.#leaseUntil = askedAtMs + this.#options.leaseMs;
+  #onBeat(askedAt: Moment, isKnown: boolean): void {
+    if (!isKnown || between(this.#beatAt, askedAt) > this.#options.leaseMs) this.#stay += 1;
+    if (isKnown) this.#beatAt = askedAt;
     else this.#register().catch(() => {}); // the next exchange does it
   }
 
@@ -165,8 +168,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const keys = [list, intake, inFlight, workers, deliveries, front, sequence, requeued, scanned];
     try {
       if (performance.now() - this.#failedAt < lateMs) await this.#findLost();
-      const untilNext = Math.ceil(scanMs * 0.75); // of several scanners, one is enough
-      const gone = await this.#call('look for dead workers', (client) => runScript(client, scan, ...keys, untilNext));
+      const gone = await this.#call('look for dead workers', (client) => runScript(client, scan, ...keys, scanMs));
       for (const other of gone as string[])
         if (other !== worker)
           logger.warn(`Worker ${other} of queue ${queue} is gone: its messages are delivered again`);
@@ -175,8 +177,16 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     }
   }
 
-  async #run(settled: readonly Settlement<RedisDelivery>[], want: number): Promise<RedisDelivery[]> {
+  #run(settled: readonly Settlement<RedisDelivery>[], want: number): Promise<RedisDelivery[]> {
+    const running = this.#settleAndTake(settled, want).finally(() => this.#running.delete(running));
+    this.#running.add(running);
+    return running;
+  }
+
+  async #settleAndTake(settled: readonly Settlement<RedisDelivery>[], want: number): Promise<RedisDelivery[]> {
     if (this.#closed !== undefined) throw closedError();
+    if (settled.length > maxSettle) await this.#settleAndTake(settled.slice(0, -maxSettle), 0);
+    const last = settled.slice(-maxSettle);
     if (this.#isUncertain) await this.#findLost();
     const found = this.#found.splice(0, want);
     for (const delivery of found) this.#held.add(delivery);
@@ -187,10 +197,10 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const { list, intake, inFlight, workers, deliveries, dead, requeued, front, sequence } = this.#keys;
     const keys = [list, intake, inFlight, workers, deliveries, dead, requeued, front, sequence];
     const fromIntake = this.#hasIntake && count > 0;
-    const args = [worker, leaseMs, count, first, fromIntake ? 1 : 0, maxDeadMessages, ...encoded(settled)];
+    const args = [worker, leaseMs, count, first, fromIntake ? 1 : 0, maxDeadMessages, ...encoded(last)];
     if (fromIntake) this.#hasIntake = false;
-    const askedAt = monotonicMs();
-    this.#asking.add(first);
+    const askedAt = now();
+    if (count > 0) this.#asking.add(first);
     let reply: [isKnown: 0 | 1, ...messages: Taken];
     try {
       reply = (await this.#call(`take messages of queue ${queue}`, (client) =>
@@ -209,10 +219,10 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const [isKnown, ...messages] = reply;
     if (isKnown === 0) {
       this.#stay += 1;
-      this.#leaseUntil = askedAt + leaseMs;
+      this.#beatAt = askedAt;
     }
-    for (const settlement of settled) if (settlement.kind === 'requeue') this.#wakeFor(settlement);
-    for (const { delivery } of settled) this.#held.delete(delivery);
+    for (const settlement of last) if (settlement.kind === 'requeue') this.#wakeFor(settlement);
+    for (const { delivery } of last) this.#held.delete(delivery);
     const taken = [...found, ...this.#deliveries(messages)];
     for (const delivery of taken) this.#held.add(delivery);
     return taken;
@@ -298,6 +308,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
       this.#hasIntake = true;
       if (this.#wake === undefined) await this.#putBack();
     } catch (error) {
+      this.#hasIntake = true; // if the reply was lost
       if (this.#wake === undefined) return; // nobody waits for it
       throw redisError('broker', `wait for messages of queue ${queue}`, error);
     } finally {
@@ -327,7 +338,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     clearInterval(this.#scans);
     this.#heart?.stop();
     this.#wake?.();
-    await this.#unblock();
+    await Promise.allSettled([this.#unblock(), ...this.#running]); // or what is under way registers again
     const { list, intake, inFlight, workers, deliveries, front, sequence } = this.#keys;
     const { worker, connection, blocking, queue, onClose } = this.#options;
     const keys = [list, intake, inFlight, workers, deliveries, front, sequence];

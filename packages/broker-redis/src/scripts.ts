@@ -1,5 +1,6 @@
 // What the server does as one step. The keys of a queue have one slot: the list, which Go knows, and ours beside it (`keys.ts`).
-// The in-flight hash holds what workers have in hand, by numbers that are never used again.
+// The in-flight hash holds what workers have in hand, by numbers that are never used again. A script that fails halfway (a key
+// of ours that somebody made another type) is not rolled back: so what is moved is written first and removed then.
 
 import { script } from '@machinery/redis-client';
 
@@ -24,7 +25,7 @@ local function placeOf(body, front, sequence)
   return tonumber(place or redis.call('INCR', sequence))
 end
 local function split(value)
-  local place, body = value:match('^(%S+) (.*)$')
+  local place, body = value:match('^(%d+) (.*)$')
   return tonumber(place), body
 end
 -- Puts messages back to their places, also among those that others have put back.
@@ -39,8 +40,8 @@ local function toFront(queue, front, entries)
   end
   table.sort(entries, function(a, b) return a[1] > b[1] end)
   for _, entry in ipairs(entries) do
-    redis.call('LPUSH', queue, entry[2])
     redis.call('ZADD', front, string.format('%.0f', entry[1]), entry[2])
+    redis.call('LPUSH', queue, entry[2])
   end
   redis.call('EXPIRE', front, 604800)
 end
@@ -50,27 +51,27 @@ local function fromIntake(queue, intake, front, sequence)
   for _, body in ipairs(redis.call('LRANGE', intake, 0, -1)) do
     entries[#entries + 1] = { placeOf(body, front, sequence), body }
   end
-  redis.call('DEL', intake)
   toFront(queue, front, entries)
+  redis.call('DEL', intake)
 end
 -- Puts back, as redeliveries, what is in the hands of workers that the registry does not know. Returns their names.
 local function recover(queue, inflight, workers, deliveries, front)
-  local known, gone, names, entries = {}, {}, {}, {}
+  local known, gone, names, entries, fields = {}, {}, {}, {}, {}
   for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do known[worker] = true end
   for _, field in ipairs(redis.call('HKEYS', inflight)) do
     local worker = field:match('^(.*):%d+$')
-    if worker == nil or not known[worker] then
-      if not gone[worker or ''] then
-        gone[worker or ''] = true
-        names[#names + 1] = worker
-      end
-      local place, body = split(redis.call('HGET', inflight, field))
+    local place, body
+    if worker and not known[worker] then place, body = split(redis.call('HGET', inflight, field)) end
+    if place then
+      if not gone[worker] then names[#names + 1] = worker end
+      gone[worker] = true
       entries[#entries + 1] = { place, body }
+      fields[#fields + 1] = field
       note(body, deliveries, 1)
-      redis.call('HDEL', inflight, field)
     end
   end
   toFront(queue, front, entries)
+  for _, field in ipairs(fields) do redis.call('HDEL', inflight, field) end
   return names
 end
 `;
@@ -110,30 +111,38 @@ if done > 0 then
   end
 end
 
-local front = {}
+local front, frontFields, seen = {}, {}, {}
 for i = 8 + done, #ARGV, 3 do
   plain = false
   local kind, number, detail = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local value = redis.call('HGET', inflight, field(number))
+  local value = not seen[number] and redis.call('HGET', inflight, field(number))
+  seen[number] = true
   if value then
     local place, body = split(value)
-    redis.call('HDEL', inflight, field(number))
     if kind == 'front' then
       front[#front + 1] = { place, body }
+      frontFields[#frontFields + 1] = field(number)
       if detail == 'begun' then note(body, KEYS[5], 0) end
-    elseif kind == 'back' and detail == '0' then
-      redis.call('RPUSH', KEYS[1], body)
-    elseif kind == 'back' then
-      redis.call('ZADD', KEYS[7], now() + detail, worker .. ' ' .. number .. ' ' .. body)
     else
-      redis.call('RPUSH', KEYS[6], cjson.encode({ body = body, reason = detail, at = now() }))
-      redis.call('LTRIM', KEYS[6], -ARGV[6], -1)
+      if kind == 'back' and detail == '0' then
+        redis.call('RPUSH', KEYS[1], body)
+      elseif kind == 'back' then
+        redis.call('ZADD', KEYS[7], now() + detail, field(number) .. ' ' .. body)
+      else
+        redis.call('RPUSH', KEYS[6], cjson.encode({ body = body, reason = detail, at = now() }))
+        redis.call('LTRIM', KEYS[6], -ARGV[6], -1)
+        redis.call('HDEL', KEYS[5], redis.sha1hex(body))
+      end
+      redis.call('HDEL', inflight, field(number))
     end
   end
 end
 toFront(KEYS[1], KEYS[8], front)
+for _, name in ipairs(frontFields) do redis.call('HDEL', inflight, name) end
 
 local want, reply = tonumber(ARGV[3]), { known and 1 or 0 }
+if want == 0 then return reply end
+local place = redis.call('INCRBY', KEYS[9], want) - want
 local bodies = {}
 local function take(list)
   if want <= #bodies then return end
@@ -141,9 +150,9 @@ local function take(list)
 end
 if ARGV[5] == '1' then take(KEYS[2]) end
 take(KEYS[1])
+if #bodies < want and not plain then redis.call('DEL', KEYS[8]) end -- nothing waits that could have a place
 if #bodies == 0 then return reply end
 
-local place = redis.call('INCRBY', KEYS[9], #bodies) - #bodies
 local entries = {}
 for i, body in ipairs(bodies) do
   local number, kept, times = string.format('%.0f', first + i - 1), nil, nil
@@ -158,8 +167,10 @@ for i, body in ipairs(bodies) do
   reply[#reply + 1] = body
   reply[#reply + 1] = tonumber(times or -1)
 end
-redis.call('HSET', inflight, unpack(entries))
-return reply
+local put = redis.pcall('HSET', inflight, unpack(entries))
+if type(put) == 'number' then return reply end
+for i = #bodies, 1, -1 do redis.call('LPUSH', KEYS[1], bodies[i]) end
+return put
 `,
 );
 
@@ -238,7 +249,7 @@ const moveRequeuedLua = `
 local function moveDue(queue, requeued)
   local due = redis.call('ZRANGEBYSCORE', requeued, '-inf', now(), 'LIMIT', 0, 1000)
   for _, member in ipairs(due) do
-    redis.call('RPUSH', queue, member:match('^%S+ %S+ (.*)$'))
+    redis.call('RPUSH', queue, member:match('^%S+ (.*)$'))
     redis.call('ZREM', requeued, member)
   end
 end
@@ -259,11 +270,13 @@ export const scan = script(
   9,
   `${common}${moveRequeuedLua}
 -- KEYS    1 queue, 2 intake, 3 in flight, 4 workers, 5 deliveries, 6 front, 7 sequence, 8 requeued, 9 scanned
--- ARGV    1 until the next scan, in ms
+-- ARGV    1 how often to scan, in ms: one of all workers does
 -- RETURNS the workers whose messages were put back
 -- ATOMIC BECAUSE a worker that beats meanwhile is not dead, and nobody takes over twice
-if not redis.call('SET', KEYS[9], 1, 'NX', 'PX', ARGV[1]) then return {} end
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now() - 1)
+local time = now()
+if time - (redis.call('GET', KEYS[9]) or 0) < ARGV[1] * 0.75 then return {} end
+redis.call('SET', KEYS[9], time, 'EX', 604800)
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', time - 1)
 local gone = recover(KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 if redis.call('EXISTS', KEYS[2], KEYS[8]) > 0 then
   fromIntake(KEYS[1], KEYS[2], KEYS[6], KEYS[7])
@@ -293,10 +306,10 @@ export const moveDelayed = script(
   1,
   `${due}
 -- KEYS    1 Go's sorted set, scores in Unix nanoseconds; the queues are named by the messages
--- ARGV    1 how many at most, 2 the queue of messages that name none
--- RETURNS how many were moved; the score of the next, and in how many ms it is due (-1: there is none)
+-- ARGV    1 how many at most, 2 the queue of messages that name none, 3 when to try again what cannot be moved, in ms
+-- RETURNS how many were due; the score of the next, and in how many ms it is due (-1: there is none); why one could not be moved
 -- ATOMIC BECAUSE a message is always in one place
-local bodies = dueOnes('LIMIT', 0, ARGV[1])
+local bodies, moved, refused = dueOnes('LIMIT', 0, ARGV[1]), {}, ''
 for _, body in ipairs(bodies) do
   local queue = body:match('^{"UUID":"[^"\\\\]*","Name":"[^"\\\\]*","RoutingKey":"([^"\\\\]*)"')
   if not queue then
@@ -304,11 +317,19 @@ for _, body in ipairs(bodies) do
     queue = ok and type(message) == 'table' and message.RoutingKey
   end
   if type(queue) ~= 'string' or queue == '' then queue = ARGV[2] end
-  redis.call('RPUSH', queue, body)
+  local pushed = redis.pcall('RPUSH', queue, body)
+  if type(pushed) == 'number' then
+    moved[#moved + 1] = body
+  elseif pushed.err:find('^OOM') then
+    break -- none can be moved now
+  else
+    refused = 'queue ' .. queue .. ': ' .. pushed.err
+    redis.call('ZADD', KEYS[1], string.format('%.0f', nowUs * 1000 + ARGV[3] * 1000000), body)
+  end
 end
-if #bodies > 0 then redis.call('ZREM', KEYS[1], unpack(bodies)) end
+if #moved > 0 then redis.call('ZREM', KEYS[1], unpack(moved)) end
 local score, ms = nextDue()
-return { #bodies, score, ms }
+return { #bodies, score, ms, refused }
 `,
 );
 

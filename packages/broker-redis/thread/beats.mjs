@@ -18,12 +18,16 @@ const stops = new Map();
 let mainAliveAt = performance.now();
 
 /** @param {Start['where']} where */
-function connect({ nodes, settings }) {
+function connect({ nodes, natMap, settings }) {
   const retry = (/** @type {number} */ attempt) => Math.min(50 * attempt, 1_000);
   const client =
     nodes === undefined
       ? new Redis({ ...settings, lazyConnect: false, retryStrategy: retry })
-      : new Cluster([...nodes], { redisOptions: settings, clusterRetryStrategy: retry });
+      : new Cluster([...nodes], {
+          redisOptions: settings,
+          clusterRetryStrategy: retry,
+          ...(natMap !== undefined && { natMap }),
+        });
   client.on('error', () => {}); // a beat that fails is missing at the server, and the next may not
   return client;
 }
@@ -34,14 +38,18 @@ function start({ id, where, script, keys, args, beatMs, maxBlockedMs }) {
   const connection = connections.get(key) ?? { client: connect(where), users: 0 };
   connection.users += 1;
   connections.set(key, connection);
-  const timer = setInterval(async () => {
-    if (performance.now() - mainAliveAt > maxBlockedMs) return;
-    const askedAt = process.hrtime.bigint();
+  let isBeating = false;
+  const beat = async () => {
+    if (isBeating || performance.now() - mainAliveAt > maxBlockedMs) return;
+    isBeating = true; // what waits for a connection would all be sent when there is one
+    const askedAt = { monotonic: Number(process.hrtime.bigint()) / 1e6, wall: Date.now() };
     try {
       const isKnown = (await connection.client.eval(script, keys.length, ...keys, ...args)) === 1;
       parentPort?.postMessage(/** @type {FromThread} */ ({ id, askedAt, isKnown }));
     } catch {} // the next one may not fail
-  }, beatMs);
+    isBeating = false;
+  };
+  const timer = setInterval(beat, beatMs);
   stops.set(id, () => {
     clearInterval(timer);
     connection.users -= 1;

@@ -12,7 +12,7 @@ import {
   optionalOption,
   stringOption,
 } from '@machinery/core';
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { Cluster, type NatMap, Redis, type RedisOptions } from 'ioredis';
 import { parseRedisUrl, withoutPassword } from './url.ts';
 
 /** Replies come in the shapes that both protocols have. */
@@ -67,6 +67,7 @@ export const connectionChecks: Record<keyof RedisConnectionOptions, Check> = {
 export interface RedisWhere {
   /** Of a Cluster. */
   readonly nodes?: readonly { readonly host: string; readonly port: number }[];
+  readonly natMap?: NatMap;
   readonly settings: RedisOptions;
 }
 
@@ -103,9 +104,12 @@ export class RedisConnection {
     const { client } = this;
     const options = isCluster(client) ? (client.options.redisOptions ?? {}) : client.options;
     const settings = Object.fromEntries(Object.entries(options).filter(([, value]) => typeof value !== 'function'));
-    const nodes = isCluster(client) ? client.nodes().map(({ options: { host, port } }) => ({ host, port })) : undefined;
+    const cluster = isCluster(client) && {
+      nodes: client.nodes().map(({ options: { host, port } }) => ({ host, port })),
+      ...(client.options.natMap !== undefined && { natMap: client.options.natMap }),
+    };
     try {
-      return structuredClone({ settings, ...(nodes !== undefined && { nodes }) }) as RedisWhere;
+      return structuredClone({ settings, ...cluster }) as RedisWhere;
     } catch {
       return undefined;
     }
@@ -161,7 +165,7 @@ export function connectRedis(
   if ((url === undefined) === (client === undefined))
     throw invalid(`${owner}: expected either \`url\` or \`client\`, got ${url === undefined ? 'none' : 'both'}`);
   return new RedisConnection(
-    client === undefined ? open(owner, url as string, options, own) : again(client, options, own),
+    client === undefined ? open(owner, url as string, options, own) : again(owner, client, options, own),
   );
 }
 
@@ -189,7 +193,10 @@ function open(owner: string, url: string, options: RedisConnectionOptions, own: 
 }
 
 /** A connection with a given client's settings. */
-function again(client: RedisClient, options: RedisConnectionOptions, own: Settings): RedisClient {
+function again(owner: string, client: RedisClient, options: RedisConnectionOptions, own: Settings): RedisClient {
+  const { keyPrefix } = isCluster(client) ? { ...client.options.redisOptions, ...client.options } : client.options;
+  if (keyPrefix)
+    throw invalid(`${owner}: expected a client without \`keyPrefix\`, which Go does not know: got ${keyPrefix}`);
   if (isCluster(client)) {
     const { replyMapping: _, ...given } = client.options.redisOptions ?? {};
     return client.duplicate([], clusterOptions({ ...given, ...safe(options), ...own, ...legacy }));
@@ -211,6 +218,8 @@ function safe({ clientName, connectTimeoutMs = 10_000, commandTimeoutMs = 10_000
     retryStrategy: retryMs,
     connectTimeout: connectTimeoutMs,
     commandTimeout: commandTimeoutMs,
+    socketTimeout: commandTimeoutMs, // a server that is gone without a word leaves a connection that looks well
+    autoResubscribe: false, // it would leave a rejection that nobody handles
     ...(clientName !== undefined && { connectionName: clientName }),
   };
 }
@@ -222,7 +231,7 @@ function clusterOptions({ retryStrategy: _, ...redisOptions }: Settings) {
     lazyConnect: true,
     clusterRetryStrategy: retryMs,
     retryDelayOnFailover: 0, // or what is lost with a node's connection is sent again
-    slotsRefreshInterval: 5_000, // where the masters are now: it does not learn it from each command that went astray
+    slotsRefreshInterval: 15_000, // where the masters are now: it does not learn it from each command that went astray
     scaleReads: 'master' as const, // a replica may not know yet what was written
     redisOptions,
   };
