@@ -71,8 +71,8 @@ export class Heart {
   readonly #options: HeartOptions;
   readonly #id = ++lastId;
   readonly #timer: NodeJS.Timeout;
-  /** When the thread last reached the server, or began to try. */
-  #threadBeatAt = now();
+  /** Ticks of ours since the thread has reached the server: time would also count while this thread is blocked. */
+  #ticksAlone = 0;
   #isWarned = false;
 
   constructor(options: HeartOptions) {
@@ -100,7 +100,7 @@ export class Heart {
   }
 
   onThreadBeat({ askedAt, isKnown }: FromThread): void {
-    this.#threadBeatAt = askedAt;
+    this.#ticksAlone = 0;
     this.#options.onBeat(askedAt, isKnown);
   }
 
@@ -111,23 +111,21 @@ export class Heart {
   }
 
   #tick(): void {
-    const { beatMs } = this.#options;
+    this.#ticksAlone += 1;
     if (hearts.has(this.#id)) thread?.postMessage({ kind: 'alive' } satisfies ToThread);
-    if (!hearts.has(this.#id) || between(this.#threadBeatAt, now()) > 2 * beatMs) void this.#beat();
+    if (!hearts.has(this.#id) || this.#ticksAlone > 2) void this.#beat();
   }
 
   async #beat(): Promise<void> {
-    const { connection, workers, worker, leaseMs, logger, onBeat } = this.#options;
+    const { connection, workers, worker, leaseMs, beatMs, logger, onBeat } = this.#options;
     const askedAt = now();
     try {
       onBeat(askedAt, (await runScript(connection.client, beat, workers, worker, leaseMs)) === 1);
+      // Redis is there, for us
+      if (this.#ticksAlone * beatMs > leaseMs) this.#warn('the thread for beats does not reach Redis');
     } catch (error) {
       logger.debug('A beat failed', error); // the consumer's own calls say it
-      return;
     }
-    // Redis is there for us
-    if (between(this.#threadBeatAt, askedAt) > this.#options.leaseMs)
-      this.#warn('the thread for beats does not reach Redis');
   }
 
   #warn(why: string, error?: unknown): void {

@@ -50,6 +50,7 @@ function start({ id, where, script, keys, args, beatMs, maxBlockedMs }) {
     isBeating = false;
   };
   const timer = setInterval(beat, beatMs);
+  void beat();
   stops.set(id, () => {
     clearInterval(timer);
     connection.users -= 1;

@@ -29,8 +29,8 @@ interface Finished {
 /** What this worker knows of a group. */
 interface Group {
   readonly uuid: string;
-  /** Members whose tasks have not ended here. */
-  readonly inHand: Set<Signature>;
+  /** Members whose tasks have not ended here, and whether their messages came back: such a one may have the claim. */
+  readonly inHand: Map<Signature, boolean>;
   /** By UUID. */
   readonly finished: Map<string, Finished>;
   meta: GroupMeta | undefined;
@@ -86,8 +86,8 @@ export class Chords {
   }
 
   /** A member is in this worker's hands from now on, until it has succeeded or `letGo` is called. */
-  hold(member: Signature): void {
-    this.#group(member).inHand.add(member);
+  hold(member: Signature, isRedelivered: boolean): void {
+    this.#group(member).inHand.set(member, isRedelivered);
   }
 
   /**
@@ -97,7 +97,7 @@ export class Chords {
   letGo(member: Named, sentAt: string | undefined): Promise<void> | undefined {
     const group = this.#groups.get(member.groupUuid as string);
     if (!group?.inHand.delete(member)) return undefined;
-    if (group.leftToOthers && group.inHand.size === 0) return this.#completed(member, group, undefined, sentAt);
+    if (group.leftToOthers && group.inHand.size === 0) return this.#completed(member, group, false, sentAt);
     this.#dropIfEmpty(group);
     return undefined;
   }
@@ -111,22 +111,30 @@ export class Chords {
     const group = this.#group(member);
     if (!again && group.finished.has(member.uuid)) this.#clear(group); // the group was sent again under its UUIDs
     this.#remember(group, member.uuid, sentAt, results);
+    const mayHaveClaim = group.inHand.get(member) === true;
     group.inHand.delete(member);
     const renewed = this.#renewInTime(group, sentAt);
-    if (group.inHand.size > 0) {
+    if (group.inHand.size > 0 && !mayHaveClaim) {
       group.leftToOthers = true; // one of those looks, here or wherever it comes to run
       return renewed;
     }
-    return this.#completed(member, group, renewed, sentAt);
+    return this.#completed(member, group, mayHaveClaim, sentAt, renewed);
   }
 
-  async #completed(member: Named, group: Group, renewed: unknown, sentAt: string | undefined): Promise<void> {
-    group.leftToOthers = false;
+  /** @param mayHaveClaim nobody else can look for it. */
+  async #completed(
+    member: Named,
+    group: Group,
+    mayHaveClaim: boolean,
+    sentAt: string | undefined,
+    renewed?: Promise<void>,
+  ): Promise<void> {
+    if (group.inHand.size === 0) group.leftToOthers = false;
     await renewed;
     // One look at a time: of those that come meanwhile, the last looks for all.
-    group.nextToLook = member;
+    if (!mayHaveClaim) group.nextToLook = member;
     while (group.looking !== undefined) await group.looking;
-    if (group.nextToLook !== member) return;
+    if (!mayHaveClaim && group.nextToLook !== member) return;
     const looking = this.#look(group);
     group.looking = settled(looking).then(() => {
       group.looking = undefined;
@@ -293,7 +301,7 @@ export class Chords {
     const uuid = member.groupUuid as string;
     const group = this.#groups.get(uuid) ?? {
       uuid,
-      inHand: new Set(),
+      inHand: new Map(),
       finished: new Map(),
       meta: undefined,
       ends: [0, 0],

@@ -81,7 +81,7 @@ export class Processor {
     const attempt = new Attempt(signature, this.#engine);
     if (!isChordMember(signature)) return this.#carryOut(attempt, task, delivery, hold);
     const { chords } = this.#followUps;
-    chords.hold(signature);
+    chords.hold(signature, delivery.redelivered);
     try {
       return await this.#carryOut(attempt, task, delivery, hold);
     } finally {
