@@ -142,6 +142,10 @@ for _, name in ipairs(frontFields) do redis.call('HDEL', inflight, name) end
 
 local want, reply = tonumber(ARGV[3]), { known and 1 or 0 }
 if want == 0 then return reply end
+if not plain then -- what fails, fails before anything is taken
+  redis.call('HLEN', KEYS[5])
+  redis.call('ZCARD', KEYS[8])
+end
 local place = redis.call('INCRBY', KEYS[9], want) - want
 local bodies = {}
 local function take(list)
