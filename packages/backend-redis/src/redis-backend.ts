@@ -40,7 +40,7 @@ import {
   slotTag,
 } from '@machinery/redis-client';
 import { claimChord, claimChordInCluster, finishChord, replaceState, storeStates } from './scripts.ts';
-import { channelOf, Watches } from './watches.ts';
+import { channelOf, payloadOf, Watches } from './watches.ts';
 
 export interface RedisBackendOptions extends RedisConnectionOptions {
   /**
@@ -204,13 +204,10 @@ export class RedisBackend implements Backend {
   }
 
   async #storeAll(client: RedisClient, writes: readonly StateWrite[]): Promise<void> {
-    const args = writes.flatMap(({ state, expiresInSeconds }) => [
-      encodeState(state),
-      expiresInSeconds,
-      this.#isTold(state) ? channelOf(state.taskUuid) : '',
-    ]);
+    const said = writes.map(({ state }) => (this.#isSaid(state) ? 1 : 0)).join('');
+    const texts = writes.flatMap(({ state, expiresInSeconds }) => [encodeState(state), expiresInSeconds]);
     const keys = writes.map(({ state }) => state.taskUuid);
-    await runScript(client, { ...storeStates, keys: keys.length }, ...keys, ...args);
+    await runScript(client, { ...storeStates, keys: keys.length }, ...keys, said, ...texts);
   }
 
   async #merge(client: RedisClient, write: StateWrite): Promise<void> {
@@ -224,23 +221,26 @@ export class RedisBackend implements Backend {
       // What is no state may be no text either, and would never be what was read
       if (before !== null && current === undefined) return this.#overwrite(client, write);
       const { expiresInSeconds } = write;
-      const args = [before ?? '', encodeState(merged), expiresInSeconds];
-      if ((await runScript(client, replaceState, taskUuid, ...args)) === 1) return this.#tell(client, merged);
+      const text = encodeState(merged);
+      const args = [before ?? '', text, expiresInSeconds];
+      if ((await runScript(client, replaceState, taskUuid, ...args)) === 1) return this.#say(client, merged, text);
     }
   }
 
   async #overwrite(client: RedisClient, { state, expiresInSeconds }: StateWrite): Promise<void> {
-    const set = client.set(state.taskUuid, encodeState(state), 'EX', expiresInSeconds);
+    const text = encodeState(state);
+    const set = client.set(state.taskUuid, text, 'EX', expiresInSeconds);
     if (this.#connection.isCluster) await set; // the channel is another node's: who waits would read too early
-    await Promise.all([set, this.#tell(client, state)]);
+    await Promise.all([set, this.#say(client, state, text)]);
   }
 
   /** Nobody may be listening, and nobody relies on it. */
-  async #tell(client: RedisClient, state: TaskState): Promise<void> {
-    if (this.#isTold(state)) await client.publish(channelOf(state.taskUuid), '').catch(() => {});
+  async #say(client: RedisClient, state: TaskState, text: string): Promise<void> {
+    const { taskUuid } = state;
+    if (this.#isSaid(state)) await client.publish(channelOf(taskUuid), payloadOf(taskUuid, text)).catch(() => {});
   }
 
-  #isTold({ state }: TaskState): boolean {
+  #isSaid({ state }: TaskState): boolean {
     return this.#watches !== undefined && isFinal(state);
   }
 

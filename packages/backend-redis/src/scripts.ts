@@ -2,20 +2,28 @@
 // its claim, which says who sends the chord's callback: `member <uuid>`, or `done`.
 
 import { script } from '@machinery/redis-client';
+import { largestSaid } from './watches.ts';
 
 /** Stores states as they are, and says on their channels which tasks have ended. */
 export const storeStates = script(
   1, // or more
   `
 -- KEYS    the states
--- ARGV    for each: its text, for how many seconds, and the channel of its end ('' for none)
+-- ARGV    1 a digit for each, 1 if its end is said, then for each its text, and for how many seconds
 -- RETURNS nothing
 -- ATOMIC BECAUSE one call costs less than many; it need not be
+local said = {}
 for i, key in ipairs(KEYS) do
-  redis.call('SET', key, ARGV[3 * i - 2], 'EX', ARGV[3 * i - 1])
-  local channel = ARGV[3 * i]
-  if channel ~= '' then redis.call('PUBLISH', channel, '') end
+  local text = ARGV[2 * i]
+  redis.call('SET', key, text, 'EX', ARGV[2 * i + 1])
+  if ARGV[1]:byte(i) == 49 then
+    -- As \`channelOf\` and \`payloadOf\` (watches.ts) have it
+    local channel = 'machinery:done:' .. (key:match('^%l+_(${'[%da-f]'.repeat(8)})%-') or key)
+    said[channel] = said[channel] or {}
+    table.insert(said[channel], #text > ${largestSaid} and key or text)
+  end
 end
+for channel, payloads in pairs(said) do redis.call('PUBLISH', channel, table.concat(payloads, '\\n')) end
 `,
 );
 

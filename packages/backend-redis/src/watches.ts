@@ -1,14 +1,25 @@
-// Who waits for which task here: one subscription for each task, on a connection of its own. Writers publish the UUID of a
-// task that is finished; the state itself is read.
+// Who waits for which task here. Writers say the end of a task, with its state, on a channel that it shares with all tasks of
+// its sender: one subscription, on a connection of its own, for all that a process sends and waits for.
 
 import { isFinal, type TaskState } from '@machinery/core';
 import type { RedisConnection } from '@machinery/redis-client';
 
 type Listener = (state: TaskState) => void;
 
-/** The channel of a task, on which nothing but its end is said. */
+/** Longer states, in bytes, are not said: whoever waits reads them. */
+export const largestSaid = 1_000;
+/** How long a channel is kept that nobody needs, in milliseconds: most who wait for a task wait for another one then. */
+const lingerMs = 1_000;
+
+/** The channel of a task: core's UUIDs of one process begin alike, all others have channels of their own. */
 export function channelOf(taskUuid: string): string {
-  return `machinery:done:${taskUuid}`;
+  const [, sender = taskUuid] = /^[a-z]+_([\da-f]{8})-/.exec(taskUuid) ?? [];
+  return `machinery:done:${sender}`;
+}
+
+/** What is said of a state, in a line: the state, or the UUID to read it by. */
+export function payloadOf(taskUuid: string, text: string): string {
+  return Buffer.byteLength(text) > largestSaid ? taskUuid : text;
 }
 
 interface WatchesOptions {
@@ -18,16 +29,23 @@ interface WatchesOptions {
   readonly decode: (text: string, taskUuid: string) => TaskState | undefined;
 }
 
-/** Someone who waits. The same function may be given twice. */
-interface Watcher {
-  readonly listener: Listener;
+/** Those who wait for one task. The same function may be there twice. */
+interface Watched {
+  readonly watchers: Set<{ readonly listener: Listener }>;
+  /** What was stored before the channel was open, which does not count. */
+  before: Promise<string | null> | null;
+}
+
+interface Channel {
+  readonly name: string;
+  readonly tasks: Map<string, Watched>;
+  isOpen: boolean;
+  linger: NodeJS.Timeout | undefined;
 }
 
 export class Watches {
   readonly #options: WatchesOptions;
-  readonly #watchers = new Map<string, Set<Watcher>>();
-  /** Tasks of which the server was not told that someone began or ceased to wait: it is when it is back. */
-  readonly #untold = new Set<string>();
+  readonly #channels = new Map<string, Channel>();
   #connection: RedisConnection | undefined;
   #closed = false;
 
@@ -36,81 +54,111 @@ export class Watches {
   }
 
   add(taskUuid: string, listener: Listener): () => void {
+    if (this.#closed) return () => {};
+    const channel = this.#channel(channelOf(taskUuid));
+    const watched = channel.tasks.get(taskUuid) ?? { watchers: new Set(), before: null };
     const watcher = { listener };
-    const watchers = this.#watchers.get(taskUuid);
-    if (watchers !== undefined) watchers.add(watcher);
-    else {
-      this.#watchers.set(taskUuid, new Set([watcher]));
-      this.#subscribe(taskUuid);
+    watched.watchers.add(watcher);
+    if (!channel.tasks.has(taskUuid)) {
+      channel.tasks.set(taskUuid, watched);
+      if (!channel.isOpen) {
+        watched.before = this.#options.get(taskUuid);
+        watched.before.catch(() => {}); // looked at when the channel is open
+      }
     }
-    return () => this.#remove(taskUuid, watcher);
+    return () => {
+      watched.watchers.delete(watcher);
+      if (watched.watchers.size === 0 && channel.tasks.get(taskUuid) === watched) this.#remove(channel, taskUuid);
+    };
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#watchers.clear();
+    for (const { linger } of this.#channels.values()) clearTimeout(linger);
+    this.#channels.clear();
     await this.#connection?.close();
   }
 
-  /** The task may end while the subscription is on its way: then another state is there than when it began. */
-  async #subscribe(taskUuid: string): Promise<void> {
-    if (this.#closed) return;
-    this.#connection ??= this.#open();
-    try {
-      const before = this.#options.get(taskUuid);
-      await Promise.all([this.#connection.client.subscribe(channelOf(taskUuid)), before]);
-      await this.#look(taskUuid, await before);
-    } catch {
-      this.#untold.add(taskUuid); // core reads, too
-    }
+  #channel(name: string): Channel {
+    const there = this.#channels.get(name);
+    clearTimeout(there?.linger);
+    if (there !== undefined) return there;
+    const channel: Channel = { name, tasks: new Map(), isOpen: false, linger: undefined };
+    this.#channels.set(name, channel);
+    this.#connection ??= this.#connect();
+    if (this.#connection.client.status === 'ready') void this.#open(channel);
+    else this.#connection.client.connect().catch(() => {}); // it does, or comes back by itself
+    return channel;
   }
 
-  #unsubscribe(taskUuid: string): void {
-    this.#connection?.client.unsubscribe(channelOf(taskUuid)).then(
-      () => this.#untold.delete(taskUuid),
-      () => this.#untold.add(taskUuid),
-    );
-  }
-
-  #tellAgain(): void {
-    const untold = [...this.#untold];
-    this.#untold.clear();
-    for (const taskUuid of untold) {
-      if (this.#watchers.has(taskUuid)) this.#subscribe(taskUuid);
-      else this.#unsubscribe(taskUuid);
-    }
-  }
-
-  #open(): RedisConnection {
+  #connect(): RedisConnection {
     const connection = this.#options.connect();
-    connection.client.on('message', (channel: string) => {
-      this.#look(channel.slice(channelOf('').length)).catch(() => {}); // core reads, too
+    const { client } = connection;
+    client.on('message', (_: string, payload: string) => {
+      for (const line of payload.split('\n')) this.#heard(line);
     });
-    connection.client.on('close', () => {
-      for (const taskUuid of this.#watchers.keys()) this.#untold.add(taskUuid);
+    client.on('close', () => {
+      for (const channel of this.#channels.values()) channel.isOpen = false;
     });
-    connection.client.on('ready', () => this.#tellAgain());
+    client.on('ready', () => {
+      for (const channel of this.#channels.values()) void this.#open(channel);
+    });
     return connection;
   }
 
-  /** Tells those who wait, if the task has ended; `before` is what does not count. */
-  async #look(taskUuid: string, before: string | null = null): Promise<void> {
-    if (!this.#watchers.has(taskUuid)) return;
+  /** Tasks may have ended while the channel was not open: then another state is there than before. */
+  async #open(channel: Channel): Promise<void> {
+    try {
+      await this.#connection?.client.subscribe(channel.name);
+      channel.isOpen = true;
+      await Promise.all(
+        [...channel.tasks].map(async ([taskUuid, watched]) => {
+          const before = await watched.before;
+          watched.before = null;
+          await this.#look(taskUuid, before);
+        }),
+      );
+    } catch {} // core reads, too; and a connection that comes back opens it again
+  }
+
+  #heard(line: string): void {
+    const [, taskUuid] = /^\{"TaskUUID":"([^"\\]*)"/.exec(line) ?? [];
+    if (taskUuid !== undefined && this.#watched(taskUuid) === undefined) return;
+    const state = line.startsWith('{') ? this.#options.decode(line, 'of a message') : undefined;
+    if (state !== undefined) this.#tell(state);
+    else this.#look(line, null).catch(() => {}); // core reads, too
+  }
+
+  #watched(taskUuid: string): Watched | undefined {
+    return this.#channels.get(channelOf(taskUuid))?.tasks.get(taskUuid);
+  }
+
+  async #look(taskUuid: string, before: string | null): Promise<void> {
+    if (this.#watched(taskUuid) === undefined) return;
     const text = await this.#options.get(taskUuid);
     const state = text === null || text === before ? undefined : this.#options.decode(text, taskUuid);
-    if (state === undefined || !isFinal(state.state)) return;
-    for (const watcher of this.#watchers.get(taskUuid) ?? []) {
-      this.#remove(taskUuid, watcher);
+    if (state !== undefined && isFinal(state.state)) this.#tell(state);
+  }
+
+  #tell(state: TaskState): void {
+    const { taskUuid } = state;
+    const watched = this.#watched(taskUuid);
+    if (watched === undefined) return;
+    this.#remove(this.#channel(channelOf(taskUuid)), taskUuid);
+    for (const { listener } of watched.watchers) {
       try {
-        watcher.listener(state);
+        listener(state);
       } catch {} // no harm to the others
     }
   }
 
-  #remove(taskUuid: string, watcher: Watcher): void {
-    const watchers = this.#watchers.get(taskUuid);
-    if (!watchers?.delete(watcher) || watchers.size > 0) return;
-    this.#watchers.delete(taskUuid);
-    this.#unsubscribe(taskUuid);
+  #remove(channel: Channel, taskUuid: string): void {
+    channel.tasks.delete(taskUuid);
+    if (channel.tasks.size > 0) return;
+    clearTimeout(channel.linger);
+    channel.linger = setTimeout(() => {
+      this.#channels.delete(channel.name);
+      if (channel.isOpen) this.#connection?.client.unsubscribe(channel.name).catch(() => {});
+    }, lingerMs).unref();
   }
 }

@@ -10,9 +10,10 @@ import type { Engine } from './engine.ts';
 import { errorText, MachineryError, mayPass } from './errors.ts';
 import type { Ending } from './follow-ups.ts';
 import type { Persistence } from './persistence.ts';
-import { derivedUuid, type Named } from './sender.ts';
+import type { Named } from './sender.ts';
 import type { Signature } from './signature.ts';
 import { type GroupMeta, isFinal, isOlderThan, type TaskResult, type TaskState } from './task-state.ts';
+import { derivedUuid } from './uuid.ts';
 
 export interface ChordPorts {
   readonly send: (callback: Signature, sentAt: string | undefined) => Promise<void>;

@@ -9,9 +9,10 @@ import type { Engine } from './engine.ts';
 import { errorText, MachineryError, mayPass } from './errors.ts';
 import { header } from './headers.ts';
 import type { Persistence } from './persistence.ts';
-import { derivedUuid, type Named, type Sendable } from './sender.ts';
+import type { Named, Sendable } from './sender.ts';
 import type { Arg, Signature } from './signature.ts';
 import { isAfter, isFinal, newGroupMeta, type TaskResult, type TaskState } from './task-state.ts';
+import { derivedUuid } from './uuid.ts';
 import { etaMs } from './wire/time.ts';
 
 /** How the task came to its end. */

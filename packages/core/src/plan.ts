@@ -4,11 +4,11 @@
 //
 // Invariant: every signature has its UUID before it is copied into another, so that all copies are of one task.
 
-import { randomUUID } from 'node:crypto';
 import { MachineryError } from './errors.ts';
 import { type Draft, draftOf, type Named, withUuids } from './sender.ts';
 import type { Signature } from './signature.ts';
 import { ignoresResult, ignoringResult, keepUnwritten, type ReturnsSpec, type TaskSignature } from './task.ts';
+import { newUuid } from './uuid.ts';
 import { checkIsSignature, checkSignature, refuseDelay, withheld } from './validation.ts';
 import { type AnyWorkflow, type Chain, type Chord, type Group, isWorkflow, type Step } from './workflow.ts';
 
@@ -84,7 +84,7 @@ function withNewUuid<S extends Signature>(signature: S, prefix: string): S {
   const { onSuccess, onError, chordCallback } = signature;
   const copy: S = Object.create(Object.getPrototypeOf(signature));
   return Object.assign(copy, signature, {
-    uuid: `${prefix}_${randomUUID()}`,
+    uuid: newUuid(prefix),
     ...(onSuccess !== undefined && { onSuccess: onSuccess.map((one) => withNewUuid(one, 'task')) }),
     ...(onError !== undefined && { onError: onError.map((one) => withNewUuid(one, 'task')) }),
     ...(chordCallback !== undefined && { chordCallback: withNewUuid(chordCallback, 'chord') }),
@@ -147,7 +147,7 @@ class Planner {
   }
 
   #uuidOf({ name, uuid }: Signature, prefix: string): string {
-    if (!uuid) return `${prefix}_${randomUUID()}`;
+    if (!uuid) return newUuid(prefix);
     if (this.#givenUuids.has(uuid))
       throw invalid(`Task ${name} has the UUID ${uuid}, and so has another task of the workflow`);
     this.#givenUuids.add(uuid);
@@ -183,7 +183,7 @@ class Planner {
     { members }: Group<never> | Chord<never>,
     chord?: { readonly callback: Signature; readonly size: number },
   ): Begun<PlannedGroup> {
-    const groupUuid = `group_${randomUUID()}`;
+    const groupUuid = newUuid('group');
     const tie = (end: Draft) => {
       end.groupUuid = groupUuid;
       end.groupTaskCount = members.length;

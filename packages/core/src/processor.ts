@@ -14,10 +14,11 @@ import { type Ending, FollowUps } from './follow-ups.ts';
 import { Persistence } from './persistence.ts';
 import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
-import { newTaskUuid, type Sendable } from './sender.ts';
+import type { Sendable } from './sender.ts';
 import type { Signature } from './signature.ts';
 import { isSameSend, type TaskResult, type TaskState } from './task-state.ts';
 import { UnknownTasks } from './unknown-tasks.ts';
+import { newUuid } from './uuid.ts';
 import { decodeSignature } from './wire/signature-codec.ts';
 import { etaMs } from './wire/time.ts';
 
@@ -123,7 +124,7 @@ export class Processor {
       if (uuid && routingKey && receiptHandle === undefined) return signature as Sendable;
       return {
         ...signature,
-        uuid: uuid || newTaskUuid(),
+        uuid: uuid || newUuid('task'),
         routingKey: routingKey || this.#options.queue,
         ...(receiptHandle !== undefined && { sqsReceiptHandle: receiptHandle }),
       };

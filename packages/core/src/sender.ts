@@ -1,7 +1,6 @@
 // The way of a signature into the broker: completed, PENDING written, encoded, published, all in batches. Used by the
 // server for what users send and by the worker for callbacks and retries. Nothing here tries again: callers decide.
 
-import { createHash, randomUUID } from 'node:crypto';
 import { Batcher } from './batcher.ts';
 import type { Broker, Message } from './broker.ts';
 import type { Clock } from './clock.ts';
@@ -13,6 +12,7 @@ import type { Signature } from './signature.ts';
 import type { StateWriter } from './state-writer.ts';
 import { isAfter } from './task-state.ts';
 import type { SafeTelemetry } from './telemetry.ts';
+import { newUuid } from './uuid.ts';
 import { checkSignature } from './validation.ts';
 import { encodeChordCallback, encodeSignature } from './wire/signature-codec.ts';
 import { encodeTime, etaMs, lastTimeMs } from './wire/time.ts';
@@ -194,23 +194,13 @@ export function sendAborted({ name }: Signature, { reason }: AbortSignal): Machi
   return new MachineryError('ERR_MACHINERY_ABORTED', `Sending task ${name} was aborted`, { cause: reason });
 }
 
-export function newTaskUuid(): string {
-  return `task_${randomUUID()}`;
-}
-
-/** The same follow-up of the same task always gets the same UUID, so that a redelivery finds what it sent before. */
-export function derivedUuid(place: string): string {
-  const hash = createHash('sha256').update(place).digest('hex');
-  return `task_${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-a${hash.slice(17, 20)}-${hash.slice(20, 32)}`;
-}
-
 /** A signature in the making. */
 export type Draft = { -readonly [Field in keyof Signature]: Signature[Field] | undefined };
 
 /** A copy with UUIDs for the task and all its callbacks, so that their results can be asked for before they are sent. */
 export function withUuids(signature: Signature): Draft {
   const draft = draftOf(signature);
-  draft.uuid ||= newTaskUuid();
+  draft.uuid ||= newUuid('task');
   const { onSuccess, onError, chordCallback } = signature;
   if (onSuccess !== undefined) draft.onSuccess = onSuccess.map(withUuids) as Signature[];
   if (onError !== undefined) draft.onError = onError.map(withUuids) as Signature[];
