@@ -74,14 +74,19 @@ export class Processor {
     }
   }
 
-  async #process(delivery: Delivery, hold: Hold): Promise<Verdict> {
+  #process(delivery: Delivery, hold: Hold): Verdict | Promise<Verdict> {
     const signature = this.#decode(delivery);
     if (signature instanceof Error) return { kind: 'dead', reason: signature.message };
     const task = this.#engine.registry.get(signature.name);
     if (task === undefined) return this.#unregistered(signature, delivery);
     const attempt = new Attempt(signature, this.#engine);
-    if (!isChordMember(signature)) return this.#carryOut(attempt, task, delivery, hold);
+    if (isChordMember(signature)) return this.#processMember(attempt, task, delivery, hold);
+    return this.#carryOut(attempt, task, delivery, hold);
+  }
+
+  async #processMember(attempt: Attempt, task: RegisteredTask, delivery: Delivery, hold: Hold): Promise<Verdict> {
     const { chords } = this.#followUps;
+    const { signature } = attempt;
     chords.hold(signature, delivery.redelivered);
     try {
       return await this.#carryOut(attempt, task, delivery, hold);
@@ -109,7 +114,8 @@ export class Processor {
 
     const ended = await this.#run(attempt, task, hold);
     this.#aborted.signal.throwIfAborted();
-    if (!(await this.#owns(hold))) return this.#letGo(attempt);
+    const owns = hold.owns?.() ?? true;
+    if (owns !== true && !(await this.#stillOwns(hold, owns))) return this.#letGo(attempt);
     if (stored !== undefined) await stored;
     if (ended.kind === 'success') return this.#succeeded(attempt, ended.results);
     return this.#retried(attempt, task, ended) ?? this.#failed(attempt, ended.error);
@@ -191,8 +197,14 @@ export class Processor {
     }
   }
 
-  #owns({ owns }: Hold): true | Promise<boolean> {
-    return owns === undefined || this.#persistence.untilDone('asked who has a message', async () => owns());
+  /** @param answer what `owns` has answered, which may not be the last word. */
+  async #stillOwns({ owns }: Hold, answer: boolean | Promise<boolean>): Promise<boolean> {
+    let first: typeof answer | undefined = answer;
+    return this.#persistence.untilDone('asked who has a message', async () => {
+      const asked = first ?? owns?.() ?? true;
+      first = undefined;
+      return asked;
+    });
   }
 
   /** Another worker has the message: how the task ended here is its to say. The broker ignores the verdict. */
