@@ -12,18 +12,22 @@ export const storeStates = script(
 -- ARGV    1 a digit for each, 1 if its end is said, then for each its text, and for how many seconds
 -- RETURNS nothing
 -- ATOMIC BECAUSE one call costs less than many; it need not be
-local said = {}
+local said, last, texts = {}, nil, nil
 for i, key in ipairs(KEYS) do
   local text = ARGV[2 * i]
   redis.call('SET', key, text, 'EX', ARGV[2 * i + 1])
   if ARGV[1]:byte(i) == 49 then
     -- As \`channelOf\` and \`payloadOf\` (watches.ts) have it
-    local channel = 'machinery:done:' .. (key:match('^%l+_(${'[%da-f]'.repeat(8)})%-') or key)
-    said[channel] = said[channel] or {}
-    table.insert(said[channel], #text > ${largestSaid} and key or text)
+    local at = key:find('_', 1, true)
+    local name = at and key:byte(at + 9) == 45 and key:sub(at + 1, at + 8) or key
+    if name ~= last then
+      last, texts = name, said[name] or {}
+      said[name] = texts
+    end
+    texts[#texts + 1] = #text > ${largestSaid} and key or text
   end
 end
-for channel, payloads in pairs(said) do redis.call('PUBLISH', channel, table.concat(payloads, '\\n')) end
+for name, payloads in pairs(said) do redis.call('PUBLISH', 'machinery:done:' .. name, table.concat(payloads, '\\n')) end
 `,
 );
 

@@ -13,7 +13,8 @@ const lingerMs = 1_000;
 
 /** The channel of a task: core's UUIDs of one process begin alike, all others have channels of their own. */
 export function channelOf(taskUuid: string): string {
-  const [, sender = taskUuid] = /^[a-z]+_([\da-f]{8})-/.exec(taskUuid) ?? [];
+  const at = taskUuid.indexOf('_');
+  const sender = at >= 0 && taskUuid[at + 9] === '-' ? taskUuid.slice(at + 1, at + 9) : taskUuid;
   return `machinery:done:${sender}`;
 }
 

@@ -61,6 +61,9 @@ export interface HeartOptions {
 /** How long the thread stays when nobody needs it, in milliseconds. */
 const lingerMs = 1_000;
 
+/** A beat needs next to nothing, in megabytes. */
+const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 };
+
 const hearts = new Map<number, Heart>();
 let thread: Worker | undefined;
 let linger: NodeJS.Timeout | undefined;
@@ -147,7 +150,7 @@ function post(message: ToThread): void {
 /** @throws where a program may not start threads, or does not have the file beside it (bundled). */
 function startThread(): Worker {
   const file = new URL('../thread/beats.mjs', import.meta.url);
-  const started = new Worker(file, { name: 'machinery beats', execArgv: [] });
+  const started = new Worker(file, { name: 'machinery beats', execArgv: [], resourceLimits });
   started.on('message', (message: FromThread) => hearts.get(message.id)?.onThreadBeat(message));
   started.on('error', (error) => {
     if (thread !== started) return;
