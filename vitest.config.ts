@@ -7,7 +7,7 @@ import { defineConfig } from 'vitest/config';
 const conditions = ['@machinery/source', 'module', 'node', 'development|production'];
 
 const packages = join(import.meta.dirname, 'packages');
-const others = ['examples', 'interop/ts', 'soak'].map((path) => join(import.meta.dirname, path));
+const others = ['examples', 'interop/ts', 'soak', 'benchmarks'].map((path) => join(import.meta.dirname, path));
 const roots = [...readdirSync(packages).map((name) => join(packages, name)), ...others];
 
 /** The package's, without its scope. */

@@ -1,5 +1,5 @@
 // What `npm run build`, `test`, `demo`, `bench`, `soak`, `docs` and `tarballs` do, from a fresh clone: node scripts/run.mjs <command> [arguments]
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -25,14 +25,12 @@ function demo() {
   );
 }
 
-/** Runs the named benchmark with its arguments, or each of them in turn. */
+/** Measures this project and others: `--quick`, `--cell drain`, `--system machinery,bullmq`. */
 function bench() {
-  if (turbo('build', '--filter=@machinery/benchmarks') !== 0) return 1;
-  const dist = join(root, 'benchmarks/dist');
-  if (args[0] && !args[0].startsWith('-'))
-    return run(process.execPath, [join(dist, `${args[0]}.js`), ...args.slice(1)]);
-  const files = readdirSync(dist).filter((file) => file.endsWith('.js'));
-  return Math.max(0, ...files.map((file) => run(process.execPath, [join(dist, file), ...args])));
+  return (
+    turbo('build', '--filter=@machinery/benchmarks') ||
+    run(process.execPath, [join(root, 'benchmarks/dist/main.js'), ...args])
+  );
 }
 
 /** Kills workers and Redis under load, and looks whether anything is lost. */

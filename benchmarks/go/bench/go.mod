@@ -1,0 +1,3 @@
+module machinery.test/benchmarks/bench
+
+go 1.24

@@ -1,0 +1,36 @@
+// What a cell is: something that is measured, of one system at a time.
+
+import type { Session } from '../session.ts';
+
+export interface Metric {
+  readonly key: string;
+  readonly title: string;
+  readonly unit: string;
+  readonly better: 'more' | 'less';
+}
+
+export interface Outcome {
+  readonly values: { readonly [metric: string]: number };
+  /** Of these the time was over: they are at least that. */
+  readonly atLeast?: readonly string[];
+}
+
+export interface Cell {
+  /** `family-detail`; `--cell` takes either. */
+  readonly name: string;
+  readonly title: string;
+  readonly metrics: readonly Metric[];
+  /** All systems at the same time, as they mostly wait. */
+  readonly beside?: boolean;
+  run(session: Session): Promise<Outcome>;
+}
+
+export interface Timed {
+  readonly ms: number;
+}
+
+export const rate: Metric = { key: 'rate', title: '', unit: 'tasks/s', better: 'more' };
+
+export function rateOf(tasks: number, { ms }: Timed): Outcome {
+  return { values: { rate: (tasks / ms) * 1_000 } };
+}

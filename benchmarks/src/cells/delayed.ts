@@ -1,0 +1,41 @@
+// How late delayed tasks begin, when nothing else is to do. One that did not begin in time is at least as late as the limit says.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { percentile } from '../report/statistics.ts';
+import type { Cell } from './cell.ts';
+
+const clock = () => performance.timeOrigin + performance.now();
+
+export const delayed: Cell = {
+  name: 'delayed',
+  title: 'delayed tasks',
+  metrics: [
+    { key: 'late50', title: 'lateness, p50', unit: 'ms', better: 'less' },
+    { key: 'late99', title: 'lateness, p99', unit: 'ms', better: 'less' },
+    { key: 'early', title: 'early', unit: 'tasks', better: 'less' },
+  ],
+  async run(session) {
+    const { tasks: n, overMs, leadMs } = session.sizes.delayed;
+    await session.worker.ask({ do: 'work', concurrency: 100 });
+    const { etas } = await session.sender.ask<{ etas: [number, number][] }>({ do: 'delay', n, leadMs, overMs });
+    const last = Math.max(...etas.map(([, eta]) => eta));
+    await sleep(last - clock() + 200);
+    let runs = await session.runs();
+    while (runs.length < n && clock() < last + session.sizes.limitMs.delayed) {
+      await sleep(200);
+      runs = await session.runs();
+    }
+    const now = clock();
+    const complete = runs.length >= n;
+    if (complete) await session.verify(n);
+    const startedAt = new Map(runs);
+    const late = etas.map(([a, eta]) => (startedAt.get(a) ?? now) - eta);
+    // A millisecond is what two clocks of one process may differ by.
+    const values = {
+      late50: percentile(late, 0.5),
+      late99: percentile(late, 0.99),
+      early: late.filter((ms) => ms < -1).length,
+    };
+    return complete ? { values } : { values, atLeast: ['late50', 'late99'] };
+  },
+};

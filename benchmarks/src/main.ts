@@ -1,0 +1,48 @@
+// `npm run bench [-- --quick --cell drain,chord --system machinery,bullmq --rounds 5 --save node20 --from file.json]`
+// Measures all systems, or shows a run from its raw numbers. `--save` keeps them and writes docs/performance.md.
+
+import { readFileSync } from 'node:fs';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { cells } from './cells/index.ts';
+import { failures, table, targetTable } from './report/table.ts';
+import { about, save, write } from './report/write.ts';
+import { type Run, run } from './run.ts';
+import { full, quick } from './sizes.ts';
+import { isOneOf, systems } from './systems.ts';
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    cell: { type: 'string' },
+    system: { type: 'string' },
+    rounds: { type: 'string' },
+    from: { type: 'string' },
+    save: { type: 'string' },
+  },
+});
+
+/** Those that a list names, or all. */
+function chosen<T extends { readonly name: string }>(all: readonly T[], list: string | undefined): readonly T[] {
+  const names = list?.split(',');
+  const unknown = names?.filter((name) => !all.some((one) => isOneOf(one.name, [name])));
+  if (unknown === undefined || names === undefined) return all;
+  if (unknown.length === 0) return all.filter((one) => isOneOf(one.name, names));
+  console.error(`There is no ${unknown.join(', ')}; there are ${all.map(({ name }) => name).join(', ')}`);
+  process.exit(2);
+}
+
+async function measure(): Promise<Run> {
+  const base = values.quick ? quick : full;
+  const sizes = { ...base, rounds: Number(values.rounds ?? base.rounds) };
+  const what = { cells: chosen(cells, values.cell), systems: chosen(systems, values.system) };
+  return run({ ...what, sizes, log: (line) => console.log(line) });
+}
+
+const result = values.from === undefined ? await measure() : (JSON.parse(readFileSync(values.from, 'utf8')) as Run);
+write(result);
+if (values.save !== undefined) save(result, values.save);
+console.log(`\n${about(result)}\n\n${table(result)}\n\n${targetTable(result)}\n\nWritten to benchmarks/results/last`);
+const failed = failures(result);
+if (failed.length > 0) console.error(`\nFailed:\n${failed.join('\n')}`);
+process.exit(failed.length === 0 ? 0 : 1);

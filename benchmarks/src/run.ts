@@ -1,0 +1,76 @@
+// Runs cells: in each, the systems take turns (A B C A B C), each time with processes and a Redis of their own.
+
+import type { Cell, Outcome } from './cells/cell.ts';
+import { type Machine, machine } from './machine.ts';
+import { Session } from './session.ts';
+import type { Sizes } from './sizes.ts';
+import { runs, type SystemRow } from './systems.ts';
+
+interface Round extends Partial<Outcome> {
+  readonly cell: string;
+  readonly system: string;
+  readonly round: number;
+  /** In place of values. */
+  readonly error?: string;
+}
+
+/** The raw numbers, as they are written. */
+export interface Run {
+  readonly date: string;
+  readonly machine: Machine;
+  readonly sizes: Sizes;
+  readonly versions: { readonly [system: string]: { readonly [name: string]: string } };
+  readonly rounds: readonly Round[];
+}
+
+export interface RunOptions {
+  readonly cells: readonly Cell[];
+  readonly systems: readonly SystemRow[];
+  readonly sizes: Sizes;
+  readonly log: (line: string) => void;
+}
+
+export async function run({ cells, systems, sizes, log }: RunOptions): Promise<Run> {
+  process.setMaxListeners(0); // each Redis waits for the end of this process, to end with it
+  const date = new Date().toISOString();
+  const present = systems.filter((system) => system.program() !== undefined);
+  const versions = Object.fromEntries(await Promise.all(present.map(versionsOf)));
+  const rounds: Round[] = [];
+  for (const cell of cells) {
+    const able = present.filter((system) => runs(system, cell.name));
+    for (let round = 1; round <= sizes.rounds; round++) {
+      const turn = async (system: SystemRow) => {
+        if (rounds.some((one) => one.cell === cell.name && one.system === system.name && one.atLeast)) return; // it was too slow
+        const outcome = await measure(cell, system, sizes);
+        rounds.push({ cell: cell.name, system: system.name, round, ...outcome });
+        log(`${cell.name}, round ${round}, ${system.name}: ${show(outcome)}`);
+      };
+      if (cell.beside) await Promise.all(able.map(turn));
+      else for (const system of able) await turn(system);
+    }
+  }
+  return { date, machine: machine(), sizes, versions, rounds };
+
+  async function versionsOf(system: SystemRow): Promise<[string, Record<string, string>]> {
+    await using session = await Session.start(system, sizes);
+    const { versions } = await session.sender.ask<{ versions: Record<string, string> }>({ do: 'hello' });
+    return [system.name, versions];
+  }
+}
+
+async function measure(cell: Cell, system: SystemRow, sizes: Sizes): Promise<Outcome | { readonly error: string }> {
+  try {
+    await using session = await Session.start(system, sizes);
+    await session.ready();
+    return await cell.run(session);
+  } catch (error) {
+    return { error: String((error as Error)?.message ?? error) };
+  }
+}
+
+function show(outcome: Outcome | { readonly error: string }): string {
+  if ('error' in outcome) return `FAILED: ${outcome.error}`;
+  const one = ([key, value]: [string, number]) =>
+    `${key} ${outcome.atLeast?.includes(key) ? 'more than ' : ''}${Number(value.toPrecision(4))}`;
+  return Object.entries(outcome.values).map(one).join(', ');
+}

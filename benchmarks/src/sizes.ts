@@ -1,0 +1,47 @@
+// How much work a cell is: the full run, and one for a first look.
+
+export interface Sizes {
+  readonly rounds: number;
+  /** Of the cells of throughput, memory and commands. */
+  readonly tasks: number;
+  /** Before them, in the same processes, not measured. */
+  readonly warmUp: number;
+  readonly pings: number;
+  /** How many chords of which size; the median of a round counts. */
+  readonly chords: { readonly [size: number]: number };
+  /** The first is due after `leadMs`, when all have been sent. */
+  readonly delayed: { readonly tasks: number; readonly overMs: number; readonly leadMs: number };
+  readonly crash: { readonly tasks: number; readonly taskMs: number };
+  readonly idleMs: number;
+  /** What takes longer is reported as "more than". */
+  readonly limitMs: {
+    readonly latency: number;
+    readonly chord: number;
+    readonly delayed: number;
+    readonly crash: number;
+  };
+}
+
+export const full: Sizes = {
+  rounds: 3,
+  tasks: 20_000,
+  warmUp: 2_000,
+  pings: 500,
+  chords: { 10: 50, 100: 20, 1000: 5, 10000: 1 },
+  delayed: { tasks: 2_000, overMs: 4_000, leadMs: 2_000 },
+  crash: { tasks: 2_000, taskMs: 50 },
+  idleMs: 10_000,
+  limitMs: { latency: 30_000, chord: 60_000, delayed: 20_000, crash: 120_000 },
+};
+
+export const quick: Sizes = {
+  rounds: 1,
+  tasks: 3_000,
+  warmUp: 1_000,
+  pings: 100,
+  chords: { 10: 10, 100: 5, 1000: 2, 10000: 1 },
+  delayed: { tasks: 500, overMs: 1_000, leadMs: 1_000 },
+  crash: { tasks: 2_000, taskMs: 50 },
+  idleMs: 2_000,
+  limitMs: { latency: 4_000, chord: 2_500, delayed: 1_000, crash: 25_000 },
+};

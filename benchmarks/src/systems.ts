@@ -1,0 +1,62 @@
+// The systems. A new one is a program that answers the requests (see the README) and a row here.
+
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { buildGo } from './go.ts';
+
+export interface SystemRow {
+  readonly name: string;
+  readonly title: string;
+  /** The command line of its program; undefined where it cannot be had. */
+  readonly program: () => readonly [string, ...string[]] | undefined;
+  readonly config?: object;
+  /** Sender and worker are one process. */
+  readonly oneProcess?: boolean;
+  readonly noRedis?: boolean;
+  /** Cells or their families, all others or only these. */
+  readonly lacks?: readonly string[];
+  readonly only?: readonly string[];
+}
+
+// Compiled, also when this is not.
+const node = (name: string) => () =>
+  [process.execPath, fileURLToPath(new URL(`../dist/programs/${name}.js`, import.meta.url))] as const;
+const go = (name: string) => () => buildGo(name);
+
+export const systems: readonly SystemRow[] = [
+  { name: 'machinery', title: 'Machinery', program: node('machinery') },
+  { name: 'bullmq', title: 'BullMQ', program: node('bullmq') },
+  {
+    name: 'asynq',
+    title: 'asynq',
+    program: go('asynq'),
+    config: { pollMs: 1 },
+    lacks: ['enqueue-bulk', 'chord'],
+  },
+  { name: 'go-machinery', title: 'Go Machinery', program: go('machinery'), lacks: ['enqueue-bulk'] },
+  {
+    name: 'go-machinery-1ms',
+    title: 'Go Machinery, 1 ms poll',
+    program: go('machinery'),
+    config: { pollMs: 1, normalTasksPollPeriod: 1 },
+    only: ['latency'],
+  },
+  { name: 'raw', title: 'raw loop', program: node('raw'), oneProcess: true, only: ['drain-100'] },
+  {
+    name: 'memory',
+    title: 'Machinery in memory',
+    program: node('machinery'),
+    oneProcess: true,
+    noRedis: true,
+    lacks: ['crash', 'memory', 'commands'],
+  },
+];
+
+/** Whether a name is one of these, or of a family of them: `drain-100` is of `drain`. */
+export function isOneOf(name: string, names: readonly string[]): boolean {
+  return names.some((one) => name === one || name.startsWith(`${one}-`));
+}
+
+export function runs(system: SystemRow, cell: string): boolean {
+  return system.only ? isOneOf(cell, system.only) : !isOneOf(cell, system.lacks ?? []);
+}
