@@ -27,9 +27,11 @@ export class Peer {
   readonly #process: ChildProcess;
   readonly #waiters: Waiter[] = [];
   readonly #ended: Promise<void>;
+  readonly #limitMs: number;
   #errors = '';
 
-  constructor([program, ...args]: readonly [string, ...string[]], config: object) {
+  constructor([program, ...args]: readonly [string, ...string[]], config: object, limitMs: number) {
+    this.#limitMs = limitMs;
     const child = spawn(program, [...args, JSON.stringify(config)], { stdio: 'pipe' });
     this.#process = child;
     child.stderr.on('data', (data) => {
@@ -55,7 +57,7 @@ export class Peer {
   }
 
   /** @throws TimedOut: the program is of no use after that, as it still answers. */
-  async ask<Answer>(request: Request, limitMs = 180_000): Promise<Answer> {
+  async ask<Answer>(request: Request, limitMs = this.#limitMs): Promise<Answer> {
     const answer = new Promise<unknown>((resolve, reject) => this.#waiters.push({ resolve, reject }));
     this.#process.stdin?.write(`${JSON.stringify(request)}\n`);
     return (await within(limitMs, answer, `"${request.do}"`)) as Answer;

@@ -33,6 +33,7 @@ export interface RunOptions {
 export async function run({ cells, systems, sizes, log }: RunOptions): Promise<Run> {
   process.setMaxListeners(0); // each Redis waits for the end of this process, to end with it
   const date = new Date().toISOString();
+  const start = performance.now();
   const present = systems.filter((system) => system.program() !== undefined);
   const versions = Object.fromEntries(await Promise.all(present.map(versionsOf)));
   const rounds: Round[] = [];
@@ -43,7 +44,8 @@ export async function run({ cells, systems, sizes, log }: RunOptions): Promise<R
         if (rounds.some((one) => one.cell === cell.name && one.system === system.name && one.atLeast)) return; // it was too slow
         const outcome = await measure(cell, system, sizes);
         rounds.push({ cell: cell.name, system: system.name, round, ...outcome });
-        log(`${cell.name}, round ${round}, ${system.name}: ${show(outcome)}`);
+        const seconds = Math.round((performance.now() - start) / 1_000);
+        log(`${seconds} s: ${cell.name}, round ${round}, ${system.name}: ${show(outcome)}`);
       };
       if (cell.beside) await Promise.all(able.map(turn));
       else for (const system of able) await turn(system);

@@ -61,7 +61,7 @@ export class Session implements AsyncDisposable {
   newPeer(): Peer {
     const program = this.#system.program();
     if (program === undefined) throw new Error(`${this.#system.title} is not there`);
-    const peer = new Peer(program, { ...this.#system.config, redis: this.#redis?.url });
+    const peer = new Peer(program, { ...this.#system.config, redis: this.#redis?.url }, this.sizes.limitMs.request);
     this.#peers.push(peer);
     return peer;
   }

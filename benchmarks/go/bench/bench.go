@@ -156,7 +156,7 @@ func (p *program) drain(r request) (answer, error) {
 		}
 		return nil
 	})
-	worker.Stop()
+	worker.Stop() // or it takes what is sent next
 	return result, err
 }
 

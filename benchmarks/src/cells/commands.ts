@@ -27,7 +27,7 @@ export const commands: Cell = {
     }
     await session.verify(tasks * concurrencies.length);
     await session.worker.ask({ do: 'work', concurrency: 10 });
-    await sleep(1_000);
+    await sleep(500);
     values.idle = (await countOf(session, () => sleep(idleMs))) / (idleMs / 1_000);
     return { values };
   },

@@ -57,8 +57,9 @@ class BullMQ implements System<Job> {
   }
 
   #finished(): Promise<QueueEvents> {
+    // From the first event on: by default, those before its first read are missed.
     this.#events ??= (async () => {
-      const events = new QueueEvents(name, { connection: this.#connection });
+      const events = new QueueEvents(name, { connection: this.#connection, lastEventId: '0-0' });
       await events.waitUntilReady();
       return events;
     })();

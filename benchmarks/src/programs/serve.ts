@@ -87,7 +87,7 @@ class Program {
       await ran;
       while (!(await worker.settled())) await sleep(1);
     });
-    await worker?.stop();
+    await worker?.stop(); // or it takes what is sent next
     return time;
   }
 

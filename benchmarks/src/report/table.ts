@@ -23,14 +23,14 @@ export function table(run: Run): string {
 export function targetTable(run: Run): string {
   const rows = targets.map((target) => {
     const { measured, reached } = target.check(run);
-    return [
-      target.title,
-      target.bound,
-      measured,
-      reached === undefined ? 'not measured' : reached ? 'reached' : '**missed**',
-    ];
+    return [target.title, target.bound, measured, verdict(measured, reached)];
   });
   return markdown(['target', 'bound', 'measured', ''], rows);
+}
+
+function verdict(measured: string, reached: boolean | undefined): string {
+  if (reached === undefined) return measured === '' ? 'not measured' : 'undecided';
+  return reached ? 'reached' : '**missed**';
 }
 
 export function failures(run: Run): string[] {
