@@ -42,8 +42,8 @@ export const quick: Sizes = {
   warmUp: 1_000,
   pings: 100,
   chords: { 10: 10, 100: 5, 1000: 2, 10000: 1 },
-  delayed: { tasks: 500, overMs: 1_000, leadMs: 500 },
+  delayed: { tasks: 500, overMs: 500, leadMs: 500 },
   crash: { tasks: 2_000, taskMs: 50 },
   idleMs: 1_000,
-  limitMs: { latency: 4_000, chord: 2_500, delayed: 1_000, crash: 25_000, request: 20_000 },
+  limitMs: { latency: 2_000, chord: 2_500, delayed: 500, crash: 22_000, request: 20_000 },
 };

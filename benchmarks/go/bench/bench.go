@@ -72,6 +72,7 @@ type task struct {
 type program struct {
 	system System
 	module string
+	worker Worker
 
 	mutex   sync.Mutex
 	next    int64
@@ -114,7 +115,10 @@ func (p *program) do(r request) (answer, error) {
 	case "drain":
 		return p.drain(r)
 	case "work":
-		p.system.StartWorker(r.Concurrency, p.add(r))
+		p.worker = p.system.StartWorker(r.Concurrency, p.add(r))
+		return answer{}, nil
+	case "stop":
+		p.worker.Stop()
 		return answer{}, nil
 	case "roundtrip":
 		return timed(func() error { return lanes(inFlight, r.N, func(int) error { _, err := p.ping(); return err }) })
@@ -147,17 +151,14 @@ func (p *program) drain(r request) (answer, error) {
 	before := len(p.runs)
 	p.awaited, p.reached = before+r.N, make(chan struct{})
 	p.mutex.Unlock()
-	var worker Worker
-	result, err := timed(func() error {
-		worker = p.system.StartWorker(r.Concurrency, p.add(request{}))
+	return timed(func() error {
+		p.worker = p.system.StartWorker(r.Concurrency, p.add(request{}))
 		<-p.reached
-		for !worker.Settled(r.N) {
+		for !p.worker.Settled(r.N) {
 			time.Sleep(time.Millisecond)
 		}
 		return nil
 	})
-	worker.Stop() // or it takes what is sent next
-	return result, err
 }
 
 func (p *program) latency(r request) (answer, error) {

@@ -23,6 +23,7 @@ export const commands: Cell = {
         await session.sender.ask({ do: 'enqueue', mode: 'flight', n: tasks });
         await session.worker.ask({ do: 'drain', n: tasks, concurrency });
       });
+      await session.worker.ask({ do: 'stop' });
       values[`c${concurrency}`] = count / tasks;
     }
     await session.verify(tasks * concurrencies.length);

@@ -13,6 +13,7 @@ export const drains: readonly Cell[] = [1, 10, 100].map((concurrency) => ({
       return session.worker.ask<Timed>({ do: 'drain', n, concurrency });
     };
     await drain(warmUp);
+    await session.worker.ask({ do: 'stop' });
     const time = await drain(tasks);
     await session.verify(warmUp + tasks, warmUp + tasks);
     return rateOf(tasks, time);

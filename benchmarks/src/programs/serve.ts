@@ -51,6 +51,7 @@ class Program {
   readonly #sent: [a: number, sent: unknown][] = [];
   readonly #runs: [a: number, startedAt: number][] = [];
   #next = 0;
+  #worker: RunningWorker | undefined;
   #awaited: { readonly runs: number; readonly resolve: () => void } | undefined;
 
   constructor(system: System) {
@@ -78,21 +79,24 @@ class Program {
     }
   }
 
-  /** Over when n tasks have run, their results are stored and their messages gone. */
+  /** Over when n tasks have run, their results are stored and their messages gone. The worker is not stopped: that may take long. */
   async drain({ n, concurrency }: Arguments) {
-    let worker: RunningWorker | undefined;
-    const time = await timed(async () => {
+    return timed(async () => {
       const ran = this.#reached(this.#runs.length + n);
-      worker = await this.#system.startWorker(concurrency, this.#add({}));
+      const worker = await this.#system.startWorker(concurrency, this.#add({}));
+      this.#worker = worker;
       await ran;
       while (!(await worker.settled())) await sleep(1);
     });
-    await worker?.stop(); // or it takes what is sent next
-    return time;
   }
 
   async work({ concurrency, ...task }: Arguments) {
-    await this.#system.startWorker(concurrency, this.#add(task));
+    this.#worker = await this.#system.startWorker(concurrency, this.#add(task));
+    return {};
+  }
+
+  async stop() {
+    await this.#worker?.stop();
     return {};
   }
 

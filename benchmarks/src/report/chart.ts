@@ -42,8 +42,10 @@ export function chart(run: Run, family: string): string | undefined {
       const found = summary(run, name, cell.name, metric.key);
       return found === undefined ? [] : [{ name, title, ...found }];
     });
-    const longest = Math.max(...bars.map(({ most }) => most));
-    const x = (value: number) => labels + (value / longest) * scale;
+    // One that is far behind would make the others invisible: its bar is cut.
+    const ours = summary(run, 'machinery', cell.name, metric.key)?.median ?? Number.POSITIVE_INFINITY;
+    const longest = Math.min(Math.max(...bars.map(({ most }) => most)), 8 * ours);
+    const x = (value: number) => labels + Math.min(1, value / longest) * scale;
     if (groups.length > 1) parts.push(text(0, y + 14, title, 'title'));
     if (groups.length > 1) y += 20;
     for (const one of bars) {
@@ -53,7 +55,11 @@ export function chart(run: Run, family: string): string | undefined {
         text(labels - 8, middle + 4, one.title, undefined, 'end'),
         `<rect class="${kind}" x="${labels}" y="${y + 2}" width="${px(x(one.median) - labels)}" height="${bar - 4}"/>`,
         `<path class="range" d="M${px(x(one.least))} ${middle}H${px(x(one.most))}"/>`,
-        text(x(one.most) + 6, middle + 4, `${one.atLeast ? '> ' : ''}${number(one.median)}`),
+        text(
+          x(one.most) + 6,
+          middle + 4,
+          `${one.median > longest ? '… ' : ''}${one.atLeast ? '> ' : ''}${number(one.median)}`,
+        ),
       );
       y += bar;
     }
