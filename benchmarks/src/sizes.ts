@@ -45,5 +45,5 @@ export const quick: Sizes = {
   delayed: { tasks: 500, overMs: 500, leadMs: 500 },
   crash: { tasks: 2_000, taskMs: 50 },
   idleMs: 1_000,
-  limitMs: { latency: 2_000, chord: 2_500, delayed: 500, crash: 22_000, request: 20_000 },
+  limitMs: { latency: 2_000, chord: 2_000, delayed: 500, crash: 22_000, request: 20_000 },
 };

@@ -66,12 +66,18 @@ export function chart(run: Run, family: string): string | undefined {
     y += 8;
   }
   const size = `width="${width}" height="${y}" viewBox="0 0 ${width} ${y}"`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img">\n<style>${style}\n</style>\n${parts.join('\n')}\n</svg>\n`;
+  const head = `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img">`;
+  const title = `<title>${escaped(charts[family] ?? family)}</title>`;
+  return `${[head, title, `<style>${style}`, '</style>', ...parts, '</svg>'].join('\n')}\n`;
 }
 
 function text(x: number, y: number, content: string, kind?: string, anchor?: string): string {
   const attributes = [kind && ` class="${kind}"`, anchor && ` text-anchor="${anchor}"`].filter(Boolean).join('');
-  return `<text x="${px(x)}" y="${px(y)}"${attributes}>${content.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</text>`;
+  return `<text x="${px(x)}" y="${px(y)}"${attributes}>${escaped(content)}</text>`;
+}
+
+function escaped(content: string): string {
+  return content.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 }
 
 function px(value: number): string {
