@@ -1,5 +1,5 @@
-// States and group metas as Go Machinery stores them in Redis: JSON under their UUIDs, with an expiry. Commands of one tick
-// go in one pipeline. A final state is written blindly; what has to be merged is read first, and written if it is still
+// States and group metas as Go Machinery stores them in Redis: JSON under their UUIDs, with an expiry. States of one batch
+// go in one call where they can. A final state is written blindly; what has to be merged is read first, and written if it is still
 // what was read.
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -54,10 +54,17 @@ export interface RedisBackendOptions extends RedisConnectionOptions {
 const goMutex = 'TriggerChordMutex';
 /** How often a claim asks again while a Go worker decides, at about 30 ms each: Go's mutex expires after 8 s. */
 const claimTries = 300;
-/** The most states that are stored with one call: Redis does nothing else meanwhile. */
+/** The most states, and characters of them, that are stored with one call: Redis does nothing else meanwhile. */
 const storeSize = 500;
+const storeLength = 1_000_000;
 /** How long `close` waits for what is being written, in milliseconds. */
 const closingMs = 1_000;
+
+/** A write, and what is stored where that needs no look at what is there. */
+interface Text {
+  readonly write: StateWrite;
+  readonly text: string;
+}
 
 /** A result backend on Redis, shared with Go's workers and clients. */
 export class RedisBackend implements Backend {
@@ -100,35 +107,58 @@ export class RedisBackend implements Backend {
   }
 
   async #write(writes: readonly StateWrite[]): Promise<Outcome[]> {
+    if (this.#closed) return writes.map(() => failed(closed(), false));
     const outcomes = new Map<StateWrite, Outcome>();
-    const store = async (chunk: readonly StateWrite[]) => {
-      const outcome = await this.#outcomeOf(chunk);
-      for (const write of chunk) outcomes.set(write, outcome);
+    const store = async (chunk: readonly Text[]) => {
+      const all = await this.#storeChunk(chunk);
+      for (const [i, { write }] of chunk.entries()) outcomes.set(write, all[i] as Outcome);
     };
     await Promise.all(this.#chunks(writes).map(store));
     return writes.map((write) => outcomes.get(write) as Outcome);
   }
 
   /** What is stored with one call: as much as can be. */
-  #chunks(writes: readonly StateWrite[]): StateWrite[][] {
-    const isAlone = (write: StateWrite) => this.#connection.isCluster || !isWhole(write);
-    const chunks = writes.filter(isAlone).map((write) => [write]);
-    const together = chunks.length === 0 ? writes : writes.filter((write) => !isAlone(write));
-    for (let from = 0; from < together.length; from += storeSize) chunks.push(together.slice(from, from + storeSize));
+  #chunks(writes: readonly StateWrite[]): Text[][] {
+    const chunks: Text[][] = [];
+    let chunk: Text[] = [];
+    let length = 0;
+    for (const write of writes) {
+      const isAlone = this.#connection.isCluster || !isWhole(write);
+      const text = isWhole(write) ? encodeState(write.state) : '';
+      if (isAlone) {
+        chunks.push([{ write, text }]);
+        continue;
+      }
+      if (chunk.length === 0 || chunk.length === storeSize || length + text.length > storeLength) {
+        chunk = [];
+        length = 0;
+        chunks.push(chunk);
+      }
+      chunk.push({ write, text });
+      length += text.length;
+    }
     return chunks;
   }
 
-  async #outcomeOf(chunk: readonly StateWrite[]): Promise<Outcome> {
-    const [first] = chunk as readonly [StateWrite];
+  /** What Redis refuses of several, it may refuse for one of them: then each is stored by itself. */
+  async #storeChunk(chunk: readonly Text[]): Promise<Outcome[]> {
+    if (chunk.length > 1) {
+      const together = await this.#outcomeOf(`store ${chunk.length} states`, () => this.#storeAll(chunk));
+      if (together.status !== 'failed' || together.retryable) return chunk.map(() => together);
+    }
+    return Promise.all(
+      chunk.map((one) =>
+        this.#outcomeOf(`store the state of task ${one.write.state.taskUuid}`, () => this.#store(one)),
+      ),
+    );
+  }
+
+  async #outcomeOf(doing: string, store: () => Promise<void>): Promise<Outcome> {
     try {
-      if (this.#closed) throw closed();
-      const { client } = this.#connection;
-      if (chunk.length > 1) await this.#storeAll(client, chunk);
-      else await (isWhole(first) ? this.#overwrite(client, first) : this.#merge(client, first));
+      await store();
       return stored;
     } catch (error) {
-      const what = chunk.length > 1 ? `${chunk.length} states` : `the state of task ${first.state.taskUuid}`;
-      const failure = redisError('backend', `store ${what}`, error);
+      const failure = redisError('backend', doing, error);
       return failed(failure, failure.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE');
     }
   }
@@ -203,11 +233,16 @@ export class RedisBackend implements Backend {
     await Promise.all([this.#connection.close(), this.#watches?.close()]);
   }
 
-  async #storeAll(client: RedisClient, writes: readonly StateWrite[]): Promise<void> {
-    const said = writes.map(({ state }) => (this.#isSaid(state) ? 1 : 0)).join('');
-    const texts = writes.flatMap(({ state, expiresInSeconds }) => [encodeState(state), expiresInSeconds]);
-    const keys = writes.map(({ state }) => state.taskUuid);
-    await runScript(client, { ...storeStates, keys: keys.length }, ...keys, said, ...texts);
+  async #storeAll(chunk: readonly Text[]): Promise<void> {
+    const said = chunk.map(({ write: { state } }) => (this.#isSaid(state) ? 1 : 0)).join('');
+    const texts = chunk.flatMap(({ write, text }) => [text, write.expiresInSeconds]);
+    const keys = chunk.map(({ write: { state } }) => state.taskUuid);
+    await runScript(this.#connection.client, { ...storeStates, keys: keys.length }, ...keys, said, ...texts);
+  }
+
+  async #store({ write, text }: Text): Promise<void> {
+    const { client } = this.#connection;
+    await (isWhole(write) ? this.#overwrite(client, write, text) : this.#merge(client, write));
   }
 
   async #merge(client: RedisClient, write: StateWrite): Promise<void> {
@@ -219,7 +254,7 @@ export class RedisBackend implements Backend {
       const merged = mergeState(current, state);
       if (merged === current) return;
       // What is no state may be no text either, and would never be what was read
-      if (before !== null && current === undefined) return this.#overwrite(client, write);
+      if (before !== null && current === undefined) return this.#overwrite(client, write, encodeState(state));
       const { expiresInSeconds } = write;
       const text = encodeState(merged);
       const args = [before ?? '', text, expiresInSeconds];
@@ -227,8 +262,7 @@ export class RedisBackend implements Backend {
     }
   }
 
-  async #overwrite(client: RedisClient, { state, expiresInSeconds }: StateWrite): Promise<void> {
-    const text = encodeState(state);
+  async #overwrite(client: RedisClient, { state, expiresInSeconds }: StateWrite, text: string): Promise<void> {
     const set = client.set(state.taskUuid, text, 'EX', expiresInSeconds);
     if (this.#connection.isCluster) await set; // the channel is another node's: who waits would read too early
     await Promise.all([set, this.#say(client, state, text)]);
@@ -237,7 +271,10 @@ export class RedisBackend implements Backend {
   /** Nobody may be listening, and nobody relies on it. */
   async #say(client: RedisClient, state: TaskState, text: string): Promise<void> {
     const { taskUuid } = state;
-    if (this.#isSaid(state)) await client.publish(channelOf(taskUuid), payloadOf(taskUuid, text)).catch(() => {});
+    if (!this.#isSaid(state)) return;
+    // In a Cluster, a message may come after the next send's PENDING: who waits looks
+    const payload = this.#connection.isCluster ? taskUuid : payloadOf(taskUuid, text);
+    await client.publish(channelOf(taskUuid), payload).catch(() => {});
   }
 
   #isSaid({ state }: TaskState): boolean {

@@ -27,7 +27,7 @@ for i, key in ipairs(KEYS) do
     texts[#texts + 1] = #text > ${largestSaid} and key or text
   end
 end
-for name, payloads in pairs(said) do redis.call('PUBLISH', 'machinery:done:' .. name, table.concat(payloads, '\\n')) end
+for name, payloads in pairs(said) do redis.pcall('PUBLISH', 'machinery:done:' .. name, table.concat(payloads, '\\n')) end
 `,
 );
 

@@ -8,6 +8,8 @@ type Listener = (state: TaskState) => void;
 
 /** Longer states, in bytes, are not said: whoever waits reads them. */
 export const largestSaid = 1_000;
+/** How often the connection is asked for a sign of life while somebody waits, in milliseconds: it only listens. */
+const pingMs = 10_000;
 /** How long a channel is kept that nobody needs, in milliseconds: most who wait for a task wait for another one then. */
 const lingerMs = 1_000;
 
@@ -41,6 +43,7 @@ interface Channel {
   readonly name: string;
   readonly tasks: Map<string, Watched>;
   isOpen: boolean;
+  isOpening: boolean;
   linger: NodeJS.Timeout | undefined;
 }
 
@@ -48,6 +51,7 @@ export class Watches {
   readonly #options: WatchesOptions;
   readonly #channels = new Map<string, Channel>();
   #connection: RedisConnection | undefined;
+  #pings: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(options: WatchesOptions) {
@@ -75,6 +79,7 @@ export class Watches {
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearInterval(this.#pings);
     for (const { linger } of this.#channels.values()) clearTimeout(linger);
     this.#channels.clear();
     await this.#connection?.close();
@@ -83,8 +88,11 @@ export class Watches {
   #channel(name: string): Channel {
     const there = this.#channels.get(name);
     clearTimeout(there?.linger);
-    if (there !== undefined) return there;
-    const channel: Channel = { name, tasks: new Map(), isOpen: false, linger: undefined };
+    if (there !== undefined) {
+      if (!there.isOpen && this.#connection?.client.status === 'ready') void this.#open(there); // it was refused
+      return there;
+    }
+    const channel: Channel = { name, tasks: new Map(), isOpen: false, isOpening: false, linger: undefined };
     this.#channels.set(name, channel);
     this.#connection ??= this.#connect();
     if (this.#connection.client.status === 'ready') void this.#open(channel);
@@ -101,6 +109,9 @@ export class Watches {
     client.on('close', () => {
       for (const channel of this.#channels.values()) channel.isOpen = false;
     });
+    this.#pings = setInterval(() => {
+      if (client.status === 'ready' && this.#channels.size > 0) client.ping().catch(() => {});
+    }, pingMs).unref();
     client.on('ready', () => {
       for (const channel of this.#channels.values()) void this.#open(channel);
     });
@@ -109,9 +120,12 @@ export class Watches {
 
   /** Tasks may have ended while the channel was not open: then another state is there than before. */
   async #open(channel: Channel): Promise<void> {
+    if (channel.isOpening) return;
+    channel.isOpening = true;
     try {
       await this.#connection?.client.subscribe(channel.name);
       channel.isOpen = true;
+      if (this.#channels.get(channel.name) !== channel) return this.#leave(channel); // nobody needs it any more
       await Promise.all(
         [...channel.tasks].map(async ([taskUuid, watched]) => {
           const before = await watched.before;
@@ -119,7 +133,15 @@ export class Watches {
           await this.#look(taskUuid, before);
         }),
       );
-    } catch {} // core reads, too; and a connection that comes back opens it again
+    } catch {
+      // core reads, too; and a connection that comes back, or the next who waits, opens it again
+    } finally {
+      channel.isOpening = false;
+    }
+  }
+
+  #leave({ name }: Channel): void {
+    if (!this.#channels.has(name)) this.#connection?.client.unsubscribe(name).catch(() => {});
   }
 
   #heard(line: string): void {
@@ -159,7 +181,7 @@ export class Watches {
     clearTimeout(channel.linger);
     channel.linger = setTimeout(() => {
       this.#channels.delete(channel.name);
-      if (channel.isOpen) this.#connection?.client.unsubscribe(channel.name).catch(() => {});
+      if (channel.isOpen) this.#leave(channel);
     }, lingerMs).unref();
   }
 }

@@ -159,3 +159,29 @@ describe('options', () => {
     await backend.close();
   });
 });
+
+describe.skipIf(redis === undefined)('a batch', () => {
+  const url = redis?.url as string;
+
+  it('is stored though the user may not publish, and what is refused of it is refused alone', async () => {
+    const user = newUuid();
+    const client = raw({ url });
+    await client.call('ACL', 'SETUSER', user, 'on', '>secret', 'resetchannels', '~task_*', '+@all');
+    const backend = open({ url: url.replace('redis://', `redis://${user}:secret@`) });
+    const [first, second] = [`task_${newUuid()}`, `task_${newUuid()}`];
+    const outcomes = await backend.write([write(first, 'SUCCESS'), write('mine', 'SUCCESS'), write(second, 'SUCCESS')]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'failed', 'stored']);
+    expect(outcomes[1]).toMatchObject({ retryable: false });
+    expect(await client.exists(first, second, 'mine')).toBe(2);
+    await client.call('ACL', 'DELUSER', user);
+  });
+
+  it('of large states is stored in parts', async () => {
+    const backend = open({ url });
+    const results = [{ type: 'string', value: 'x'.repeat(3_000_000) }];
+    const uuids = Array.from({ length: 20 }, () => newUuid());
+    const outcomes = await backend.write(uuids.map((uuid) => write(uuid, 'SUCCESS', { results })));
+    expect(outcomes.every(({ status }) => status === 'stored')).toBe(true);
+    await backend.purge({ tasks: uuids });
+  });
+});

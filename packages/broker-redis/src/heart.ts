@@ -116,7 +116,7 @@ export class Heart {
   #tick(): void {
     this.#ticksAlone += 1;
     if (hearts.has(this.#id)) thread?.postMessage({ kind: 'alive' } satisfies ToThread);
-    if (!hearts.has(this.#id) || this.#ticksAlone > 2) void this.#beat();
+    if (!hearts.has(this.#id) || this.#ticksAlone >= 2) void this.#beat();
   }
 
   async #beat(): Promise<void> {

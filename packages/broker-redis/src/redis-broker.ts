@@ -48,6 +48,9 @@ export interface RedisBrokerOptions extends RedisConnectionOptions {
   readonly maxDeadMessages?: number;
 }
 
+/** The most characters that one command pushes. */
+const pushLength = 1_000_000;
+
 /** Messages of one publish that go to one place; undefined: they are delayed. */
 interface Destination {
   readonly queue: string | undefined;
@@ -73,7 +76,7 @@ export class RedisBroker implements Broker {
   readonly #publishing = new Set<Promise<Outcome[]>>();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
   #isMoving = false;
-  /** How far the server's clock is ahead of ours, in milliseconds: what is not due there is not due. */
+  /** How far the server's clock is ahead of `performance.now()`, in milliseconds: what is not due there is not due. */
   #aheadMs = 0;
   #isTimed = false;
   #closed: Promise<void> | undefined;
@@ -194,22 +197,29 @@ export class RedisBroker implements Broker {
     const { client } = this.#connection;
     if (client.status === 'ready' && this.#isTimed) return;
     const [seconds, microseconds] = await client.time();
-    this.#aheadMs = Number(seconds) * 1_000 + Number(microseconds) / 1_000 - Date.now();
+    this.#aheadMs = Number(seconds) * 1_000 + Number(microseconds) / 1_000 - performance.now();
     this.#isTimed = true;
   }
 
   /** Where messages go, each with one command: the delayed set, and each queue. */
   #destinationsOf(messages: readonly Message[]): Destination[] {
-    const now = Date.now() + this.#aheadMs;
-    const destinations = new Map<string | undefined, Destination>();
+    const now = performance.now() + this.#aheadMs;
+    const all: Destination[] = [];
+    const open = new Map<string | undefined, { destination: Destination; length: number }>();
     for (const message of messages) {
-      const { routingKey, dueAtMs } = message;
+      const { routingKey, dueAtMs, body } = message;
       const queue = dueAtMs === undefined || dueAtMs <= now ? routingKey : undefined;
-      const destination = destinations.get(queue);
-      if (destination === undefined) destinations.set(queue, { queue, messages: [message] });
-      else destination.messages.push(message);
+      const there = open.get(queue);
+      if (there !== undefined && there.length + body.length <= pushLength) {
+        there.destination.messages.push(message);
+        there.length += body.length;
+      } else {
+        const destination = { queue, messages: [message] };
+        open.set(queue, { destination, length: body.length });
+        all.push(destination);
+      }
     }
-    return [...destinations.values()];
+    return all;
   }
 
   async #push({ queue, messages }: Destination): Promise<Outcome> {

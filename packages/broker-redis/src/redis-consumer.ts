@@ -118,7 +118,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     this.#exchanging = true;
     try {
       let taken = await this.#run(settled, signal.aborted ? 0 : want);
-      while (taken.length === 0 && !signal.aborted) {
+      while (taken.length === 0 && !signal.aborted && this.#closed === undefined) {
         await this.#message(signal);
         if (signal.aborted || this.#closed !== undefined) break;
         if (this.#hasIntake || this.#isUncertain || this.#found.length > 0) taken = await this.#run([], want);
@@ -200,6 +200,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const args = [worker, leaseMs, count, first, fromIntake ? 1 : 0, maxDeadMessages, ...encoded(last)];
     if (fromIntake) this.#hasIntake = false;
     const askedAt = now();
+    const stay = this.#stay; // what comes may have been taken over before it is read
     if (count > 0) this.#asking.add(first);
     let reply: [isKnown: 0 | 1, ...messages: Taken];
     try {
@@ -223,17 +224,15 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     }
     for (const settlement of last) if (settlement.kind === 'requeue') this.#wakeFor(settlement);
     for (const { delivery } of last) this.#held.delete(delivery);
-    const taken = [...found, ...this.#deliveries(messages)];
+    const taken = [...found, ...this.#deliveries(messages, isKnown === 0 ? this.#stay : stay)];
     for (const delivery of taken) this.#held.add(delivery);
     return taken;
   }
 
-  #deliveries(messages: Taken): RedisDelivery[] {
+  #deliveries(messages: Taken, stay: number): RedisDelivery[] {
     const deliveries: RedisDelivery[] = [];
     for (let i = 0; i < messages.length; i += 3)
-      deliveries.push(
-        new RedisDelivery(Number(messages[i]), String(messages[i + 1]), Number(messages[i + 2]), this.#stay),
-      );
+      deliveries.push(new RedisDelivery(Number(messages[i]), String(messages[i + 1]), Number(messages[i + 2]), stay));
     return deliveries;
   }
 
@@ -257,6 +256,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   async #findLost(): Promise<void> {
     this.#isUncertain = false; // a call that fails meanwhile says so again
     const before = this.#next;
+    const stay = this.#stay;
     const { inFlight, deliveries } = this.#keys;
     let there: Taken;
     try {
@@ -270,7 +270,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     // What another call has asked for meanwhile may come with its reply.
     const known = new Set([...this.#held, ...this.#found].map(({ number }) => number));
     const answered = Math.min(before, ...this.#asking);
-    for (const delivery of this.#deliveries(there).sort((a, b) => a.number - b.number))
+    for (const delivery of this.#deliveries(there, stay).sort((a, b) => a.number - b.number))
       if (delivery.number < answered && !known.has(delivery.number)) this.#found.push(delivery);
     if (this.#found.length > 0) this.#wake?.();
   }

@@ -142,7 +142,9 @@ for _, name in ipairs(frontFields) do redis.call('HDEL', inflight, name) end
 
 local want, reply = tonumber(ARGV[3]), { known and 1 or 0 }
 if want == 0 then return reply end
-if not plain then -- what fails, fails before anything is taken
+-- What fails, fails before anything is taken
+if ARGV[5] == '1' then redis.call('LLEN', KEYS[1]) end
+if not plain then
   redis.call('HLEN', KEYS[5])
   redis.call('ZCARD', KEYS[8])
 end
@@ -278,7 +280,7 @@ export const scan = script(
 -- RETURNS the workers whose messages were put back
 -- ATOMIC BECAUSE a worker that beats meanwhile is not dead, and nobody takes over twice
 local time = now()
-if time - (redis.call('GET', KEYS[9]) or 0) < ARGV[1] * 0.75 then return {} end
+if math.abs(time - (redis.call('GET', KEYS[9]) or 0)) < ARGV[1] * 0.75 then return {} end
 redis.call('SET', KEYS[9], time, 'EX', 604800)
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', time - 1)
 local gone = recover(KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
@@ -325,6 +327,7 @@ for _, body in ipairs(bodies) do
   if type(pushed) == 'number' then
     moved[#moved + 1] = body
   elseif pushed.err:find('^OOM') then
+    if #moved == 0 then return pushed end
     break -- none can be moved now
   else
     refused = 'queue ' .. queue .. ': ' .. pushed.err

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import type { Delivery, Settlement } from '@machinery/core';
 import { startRedis, startRedisCluster } from '@machinery/services';
 import { Redis } from 'ioredis';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import { RedisBroker } from '../src/index.ts';
 import { drain, message, newQueue, open, raw, uuidOf } from './setup.ts';
 
@@ -87,6 +87,38 @@ describe.skipIf(redis === undefined)('on one server', () => {
       );
     await client.del(`{${queue}}:${key}`);
     expect((await drain(consumer, 3)).map(uuidOf).sort()).toEqual(['a', 'b', 'c']);
+  });
+
+  it('a queue whose key is no list keeps what was moved for a worker', async () => {
+    const queue = newQueue();
+    const client = raw(url);
+    const { body } = message(queue, 'a');
+    const consumer = await open({ url }).consume({ queue, ...hand });
+    await client.rpush(`{${queue}}:intake`, body);
+    await client.set(queue, 'no list');
+    for (let i = 0; i < 3; i++)
+      await expect(consumer.exchange([], 1, AbortSignal.timeout(5_000))).rejects.toEqual(
+        error('ERR_MACHINERY_BROKER_FAILED', 'WRONGTYPE'),
+      );
+    await client.del(queue);
+    expect(await drain(consumer, 1)).toMatchObject([{ body }]);
+  });
+
+  it('a full server is not asked all the time to move what is due', async () => {
+    const full = await startRedis({ settings: ['--maxmemory-policy', 'noeviction'] });
+    onTestFinished(() => full?.stop());
+    const client = raw(full?.url as string) as Redis;
+    const queue = newQueue();
+    await open({ url: full?.url as string }).consume({ queue, ...hand });
+    await client.zadd('delayed_tasks', `${Date.now() + 300}000000`, message(queue, 'a').body);
+    await client.config('SET', 'maxmemory', '1mb');
+    await client.config('RESETSTAT');
+    const looks = async () => Number(/cmdstat_zrange:calls=(\d+)/.exec(await client.info('commandstats'))?.[1] ?? 0);
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(await client.zcard('delayed_tasks')).toBe(1);
+    expect(await looks()).toBeLessThan(50);
+    await client.config('SET', 'maxmemory', '0');
+    await expect.poll(() => client.zcard('delayed_tasks'), { timeout: 3_000 }).toBe(0);
   });
 
   it('foreign fields among what is in hand harm nobody', async () => {

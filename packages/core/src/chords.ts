@@ -1,7 +1,8 @@
 // When a chord's callback is due. Each member that succeeds looks whether the others have, and one of them claims the
 // callback, collects the results and sends it; a member that failed claims it to fail it. `follow-ups.ts` calls this.
 //
-// Looking costs few reads: while other members are in this worker's hands, the last of them looks for all; and a look
+// Looking costs few reads: while other members are in this worker's hands, the last of them looks for all (but one whose
+// message came back may have the claim, and looks itself); and a look
 // begins with one member that was seen unfinished, from alternate ends of the group, and goes on only when that is done.
 // What was seen finished is remembered, with its results where they are small. All of it may be of an earlier send of the
 // same group: that is told by the time of the meta.

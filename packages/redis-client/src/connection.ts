@@ -122,7 +122,7 @@ export class RedisConnection {
   }
 
   async #close(): Promise<void> {
-    await turn(); // commands of this turn are written together at its end: they go before QUIT
+    await turn(); // commands of this turn go before QUIT, those of a Cluster at its end
     const { client } = this;
     if (client.status === 'end') return;
     const timer = new AbortController();
