@@ -170,6 +170,8 @@ export class Chords {
   }
 
   async #decide(member: Named, group: Group, error: string | undefined, sentAt: string | undefined): Promise<void> {
+    // Given back, it may have come and gone elsewhere before the group was complete: then nobody could take the claim over.
+    this.#persistence.signal.throwIfAborted();
     const claim = await this.#claim(member);
     if (claim === 'other' || claim === 'done') {
       if (!group.deciding) this.#forget(group);
