@@ -60,10 +60,10 @@ const storeLength = 1_000_000;
 /** How long `close` waits for what is being written, in milliseconds. */
 const closingMs = 1_000;
 
-/** A write, and what is stored where that needs no look at what is there. */
+/** A write, and what is stored; undefined: that depends on what is there. */
 interface Text {
   readonly write: StateWrite;
-  readonly text: string;
+  readonly text: string | undefined;
 }
 
 /** A result backend on Redis, shared with Go's workers and clients. */
@@ -123,9 +123,8 @@ export class RedisBackend implements Backend {
     let chunk: Text[] = [];
     let length = 0;
     for (const write of writes) {
-      const isAlone = this.#connection.isCluster || !isWhole(write);
-      const text = isWhole(write) ? encodeState(write.state) : '';
-      if (isAlone) {
+      const text = isWhole(write) ? encodeState(write.state) : undefined;
+      if (text === undefined || this.#connection.isCluster) {
         chunks.push([{ write, text }]);
         continue;
       }
@@ -235,14 +234,14 @@ export class RedisBackend implements Backend {
 
   async #storeAll(chunk: readonly Text[]): Promise<void> {
     const said = chunk.map(({ write: { state } }) => (this.#isSaid(state) ? 1 : 0)).join('');
-    const texts = chunk.flatMap(({ write, text }) => [text, write.expiresInSeconds]);
+    const texts = chunk.flatMap(({ write, text }) => [text as string, write.expiresInSeconds]);
     const keys = chunk.map(({ write: { state } }) => state.taskUuid);
     await runScript(this.#connection.client, { ...storeStates, keys: keys.length }, ...keys, said, ...texts);
   }
 
   async #store({ write, text }: Text): Promise<void> {
     const { client } = this.#connection;
-    await (isWhole(write) ? this.#overwrite(client, write, text) : this.#merge(client, write));
+    await (text === undefined ? this.#merge(client, write) : this.#overwrite(client, write, text));
   }
 
   async #merge(client: RedisClient, write: StateWrite): Promise<void> {

@@ -236,13 +236,13 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     return deliveries;
   }
 
-  /** What was put back with a delay is moved when it is due: by us, or if we are gone, with another worker's beat. */
+  /** What was put back with a delay is moved when it is due: by us, or if we are gone, with another worker's scan. */
   #wakeFor(settlement: Settlement<RedisDelivery> & { kind: 'requeue' }): void {
     const delayMs = settlement.position === 'back' ? Math.ceil(settlement.delayMs ?? 0) : 0;
     if (delayMs === 0) return;
     const timer = setTimeout(() => {
       this.#requeues.delete(timer);
-      this.#moveRequeued().catch(() => {}); // the next beat does it
+      this.#moveRequeued().catch(() => {}); // the next scan does it
     }, delayMs + 1);
     this.#requeues.add(timer);
   }

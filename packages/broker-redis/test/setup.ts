@@ -1,8 +1,9 @@
 // Queues, messages and a look at the server, for the tests of what the contract cannot say.
 
+import { declaredBrokers, testBroker } from '@machinery/conformance';
 import type { Consumer, Delivery, Message } from '@machinery/core';
 import { Cluster, Redis } from 'ioredis';
-import { onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, it, onTestFinished } from 'vitest';
 import { RedisBroker, type RedisBrokerOptions } from '../src/index.ts';
 
 let last = 0;
@@ -15,6 +16,22 @@ export function newQueue(): string {
 export function message(routingKey: string, uuid: string, dueAtMs?: number): Message {
   const body = JSON.stringify({ UUID: uuid, Name: 'task', RoutingKey: routingKey });
   return { body, routingKey, signature: { name: 'task', uuid, routingKey }, ...(dueAtMs !== undefined && { dueAtMs }) };
+}
+
+/** The suite, on the Redis of a URL. `client` looks at it, past the broker. */
+export function passesTheSuite(url: string, client: Redis | Cluster | undefined): void {
+  testBroker(
+    { describe, it, before: beforeAll, after: afterAll },
+    {
+      create: () => new RedisBroker({ url, leaseMs: 2_000, beatMs: 500, delayedPollMs: 20 }),
+      declares: declaredBrokers['@machinery/broker-redis'] ?? {},
+      collapsesDelayed: true,
+      deadMessages: async (_, queue) =>
+        ((await client?.lrange(`{${queue}}:dead`, 0, -1)) ?? []).map(
+          (text) => JSON.parse(text) as { body: string; reason: string },
+        ),
+    },
+  );
 }
 
 /** A broker that is closed when the test is over. */
