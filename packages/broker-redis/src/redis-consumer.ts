@@ -1,8 +1,8 @@
 // One consumer of one queue. Taking is one script; an idle consumer waits with a blocking command that moves a message
 // into the intake list, from where the next script takes it. Nothing that was taken is outside of the server's lists.
 //
-// States: open -> closed. Invariant: a number names one delivery of this consumer for ever, so that settling it twice,
-// late, or after it was lost changes nothing.
+// States: open -> closed. Invariant: the number of a batch and a place in it name one delivery of this consumer for ever, so
+// that settling it twice, late, or after it was lost changes nothing.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Consumer, type Delivery, type Logger, MachineryError, type Settlement } from '@machinery/core';
@@ -27,24 +27,37 @@ export interface RedisConsumerOptions {
   readonly onClose: (consumer: RedisConsumer) => void;
 }
 
-/** Of each message: its number, its body, and how often it was lost (-1: never). */
-type Taken = (string | number)[];
+/** Messages that were taken together, and are stored in one place. */
+class Batch {
+  readonly number: number;
+  /** Which stay of its worker in the registry it was taken in. */
+  readonly stay: number;
+  /** How many of them are not settled. */
+  left = 0;
+
+  constructor(number: number, stay: number) {
+    this.number = number;
+    this.stay = stay;
+  }
+}
 
 class RedisDelivery implements Delivery {
-  readonly number: number;
   readonly body: string;
   readonly redelivered: boolean;
   readonly deliveryCount: number;
-  /** Which stay of its worker in the registry it was taken in. */
-  readonly stay: number;
+  readonly batch: Batch;
+  /** Its place in the batch, from 1. */
+  readonly place: number;
+  isSettled = false;
 
   /** @param lost how often it was lost with its worker; -1: never. */
-  constructor(number: number, body: string, lost: number, stay: number) {
-    this.number = number;
-    this.stay = stay;
+  constructor(body: string, lost: number, batch: Batch, place: number) {
     this.body = body;
     this.redelivered = lost >= 0;
     this.deliveryCount = Math.max(lost, 0) + 1;
+    this.batch = batch;
+    this.place = place;
+    batch.left += 1;
   }
 }
 
@@ -61,11 +74,12 @@ const maxSettle = 5_000;
 export class RedisConsumer implements Consumer<RedisDelivery> {
   readonly #keys: QueueKeys;
   readonly #options: RedisConsumerOptions;
-  readonly #held = new Set<RedisDelivery>();
+  /** What is in hand, by number. */
+  readonly #batches = new Map<number, Batch>();
   /** Taken by a call whose reply was lost. */
   #found: RedisDelivery[] = [];
   #next = 1;
-  /** The first numbers of calls that are under way. */
+  /** The numbers of the first batches of calls that are under way. */
   readonly #asking = new Set<number>();
   #exchanging = false;
   readonly #running = new Set<Promise<unknown>>();
@@ -135,11 +149,12 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
 
   /** While the last beat that was confirmed is young, nobody can have taken anything over. */
   owns(delivery: RedisDelivery): boolean | Promise<boolean> {
-    if (this.#closed !== undefined || !this.#held.has(delivery)) return false;
+    const { batch, isSettled } = delivery;
+    if (this.#closed !== undefined || isSettled) return false;
     const { leaseMs, worker } = this.#options;
-    if (delivery.stay === this.#stay && between(this.#beatAt, now()) < leaseMs / 2) return true;
+    if (batch.stay === this.#stay && between(this.#beatAt, now()) < leaseMs / 2) return true;
     return this.#call('ask who has a message', (client) =>
-      client.hexists(this.#keys.inFlight, `${worker}:${delivery.number}`),
+      client.hexists(this.#keys.inFlight, `${worker}:${batch.number}`),
     ).then((isThere) => isThere === 1);
   }
 
@@ -189,7 +204,6 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const last = settled.slice(-maxSettle);
     if (this.#isUncertain) await this.#findLost();
     const found = this.#found.splice(0, want);
-    for (const delivery of found) this.#held.add(delivery);
     const count = Math.min(want - found.length, maxTake);
     const first = this.#next;
     this.#next += count;
@@ -202,7 +216,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const askedAt = now();
     const stay = this.#stay; // what comes may have been taken over before it is read
     if (count > 0) this.#asking.add(first);
-    let reply: [isKnown: 0 | 1, ...messages: Taken];
+    let reply: [isKnown: 0 | 1, sizes: number[], lost: number[], ...bodies: string[]];
     try {
       reply = (await this.#call(`take messages of queue ${queue}`, (client) =>
         runScript(client, exchange, ...keys, ...args),
@@ -211,29 +225,51 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
       this.#isUncertain = true;
       this.#hasIntake = true;
       this.#failedAt = performance.now();
-      for (const delivery of found) this.#held.delete(delivery);
       this.#found.unshift(...found);
       throw error;
     } finally {
       this.#asking.delete(first);
     }
-    const [isKnown, ...messages] = reply;
+    const [isKnown] = reply;
     if (isKnown === 0) {
       this.#stay += 1;
       this.#beatAt = askedAt;
     }
-    for (const settlement of last) if (settlement.kind === 'requeue') this.#wakeFor(settlement);
-    for (const { delivery } of last) this.#held.delete(delivery);
-    const taken = [...found, ...this.#deliveries(messages, isKnown === 0 ? this.#stay : stay)];
-    for (const delivery of taken) this.#held.add(delivery);
-    return taken;
+    for (const settlement of last) {
+      if (settlement.kind === 'requeue') this.#wakeFor(settlement);
+      this.#settled(settlement.delivery);
+    }
+    return this.#taken(found, first, reply, isKnown === 0 ? this.#stay : stay);
   }
 
-  #deliveries(messages: Taken, stay: number): RedisDelivery[] {
-    const deliveries: RedisDelivery[] = [];
-    for (let i = 0; i < messages.length; i += 3)
-      deliveries.push(new RedisDelivery(Number(messages[i]), String(messages[i + 1]), Number(messages[i + 2]), stay));
+  #settled(delivery: RedisDelivery): void {
+    if (delivery.isSettled) return;
+    delivery.isSettled = true;
+    const { batch } = delivery;
+    if (--batch.left === 0) this.#batches.delete(batch.number);
+  }
+
+  /** @param found comes first. */
+  #taken(
+    found: RedisDelivery[],
+    first: number,
+    [, sizes, lost, ...bodies]: [isKnown: 0 | 1, sizes: number[], lost: number[], ...bodies: string[]],
+    stay: number,
+  ): RedisDelivery[] {
+    const deliveries = found;
+    let i = 0;
+    for (const [n, size] of sizes.entries()) {
+      const batch = this.#newBatch(first + n, stay);
+      for (let place = 1; place <= size; place++, i++)
+        deliveries.push(new RedisDelivery(bodies[i] as string, lost[i] ?? -1, batch, place));
+    }
     return deliveries;
+  }
+
+  #newBatch(number: number, stay: number): Batch {
+    const batch = new Batch(number, stay);
+    this.#batches.set(number, batch);
+    return batch;
   }
 
   /** What was put back with a delay is moved when it is due: by us, or if we are gone, with another worker's scan. */
@@ -258,20 +294,27 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     const before = this.#next;
     const stay = this.#stay;
     const { inFlight, deliveries } = this.#keys;
-    let there: Taken;
+    let there: (string | (string | number)[])[];
     try {
       there = (await this.#call('look for lost messages', (client) =>
         runScript(client, inHand, inFlight, deliveries, this.#options.worker),
-      )) as Taken;
+      )) as typeof there;
     } catch (error) {
       this.#isUncertain = true;
       throw error;
     }
     // What another call has asked for meanwhile may come with its reply.
-    const known = new Set([...this.#held, ...this.#found].map(({ number }) => number));
     const answered = Math.min(before, ...this.#asking);
-    for (const delivery of this.#deliveries(there, stay).sort((a, b) => a.number - b.number))
-      if (delivery.number < answered && !known.has(delivery.number)) this.#found.push(delivery);
+    const lost: RedisDelivery[] = [];
+    for (let i = 0; i < there.length; i += 2) {
+      const number = Number(there[i]);
+      const messages = there[i + 1] as (string | number)[];
+      if (number >= answered || this.#batches.has(number)) continue;
+      const batch = this.#newBatch(number, stay);
+      for (let j = 0; j < messages.length; j += 3)
+        lost.push(new RedisDelivery(String(messages[j + 1]), Number(messages[j + 2]), batch, Number(messages[j])));
+    }
+    this.#found.push(...lost.sort((a, b) => a.batch.number - b.batch.number || a.place - b.place));
     if (this.#found.length > 0) this.#wake?.();
   }
 
@@ -365,16 +408,27 @@ function closedError(): MachineryError {
   return new MachineryError('ERR_MACHINERY_CLOSED', 'The consumer is closed');
 }
 
-/** How many are done, and their numbers; then kind, number and detail of the others. */
+/** How many batches are done to their last message, and their numbers; then kind, batch, place and detail of the others. */
 function encoded(settled: readonly Settlement<RedisDelivery>[]): (string | number)[] {
-  const done: number[] = [];
+  const acked = new Map<Batch, Set<RedisDelivery>>();
   const others: (string | number)[] = [];
   for (const settlement of settled) {
-    const { number } = settlement.delivery;
-    if (settlement.kind === 'ack') done.push(number);
-    else if (settlement.kind === 'dead') others.push('dead', number, settlement.reason);
-    else if (settlement.position === 'front') others.push('front', number, settlement.begun === true ? 'begun' : '');
-    else others.push('back', number, Math.ceil(settlement.delayMs ?? 0));
+    const { delivery } = settlement;
+    const { batch, place, isSettled } = delivery;
+    if (isSettled) continue;
+    if (settlement.kind === 'ack') {
+      const those = acked.get(batch);
+      if (those === undefined) acked.set(batch, new Set([delivery]));
+      else those.add(delivery);
+    } else if (settlement.kind === 'dead') others.push('dead', batch.number, place, settlement.reason);
+    else if (settlement.position === 'front')
+      others.push('front', batch.number, place, settlement.begun === true ? 'begun' : '');
+    else others.push('back', batch.number, place, Math.ceil(settlement.delayMs ?? 0));
+  }
+  const done: number[] = [];
+  for (const [batch, those] of acked) {
+    if (those.size === batch.left) done.push(batch.number);
+    else for (const { place } of those) others.push('ack', batch.number, place, '');
   }
   return [done.length, ...done, ...others];
 }

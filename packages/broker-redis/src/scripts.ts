@@ -1,8 +1,12 @@
 // What the server does as one step. The keys of a queue have one slot: the list, which Go knows, and ours beside it (`keys.ts`).
-// The in-flight hash holds what workers have in hand, by numbers that are never used again. A script that fails halfway (a key
-// of ours that somebody made another type) is not rolled back: so what is moved is written first and removed then.
+// The in-flight hash holds what workers have in hand, in batches as they were taken, by numbers that are never used again: what
+// is done at once costs one field, however many messages it is. A script that fails halfway (a key of ours that somebody made
+// another type) is not rolled back: so what is moved is written first and removed then.
 
 import { script } from '@machinery/redis-client';
+
+/** What one batch holds at most, in bytes: it is written again when a part of it is done. */
+const batchLength = 65_536;
 
 const clock = `
 local function now()
@@ -24,9 +28,17 @@ local function placeOf(body, front, sequence)
   if place then redis.call('ZREM', front, body) end
   return tonumber(place or redis.call('INCR', sequence))
 end
-local function split(value)
-  local place, body = value:match('^(%d+) (.*)$')
-  return tonumber(place), body
+-- A batch as it is stored: the place of its first message, then for each message its body; or its place and its body, where
+-- it has another place; or false once it is settled. nil for what is none.
+local function batchOf(value)
+  local ok, batch = pcall(cmsgpack.unpack, value)
+  if ok and type(batch) == 'table' and type(batch[1]) == 'number' then return batch end
+end
+-- Place and body of its message number i; nil if that is settled.
+local function messageOf(batch, i)
+  local message = batch[i + 1]
+  if type(message) == 'table' then return message[1], message[2] end
+  if message then return batch[1] + i - 1, message end
 end
 -- Puts messages back to their places, also among those that others have put back.
 local function toFront(queue, front, entries)
@@ -60,14 +72,18 @@ local function recover(queue, inflight, workers, deliveries, front)
   for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do known[worker] = true end
   for _, field in ipairs(redis.call('HKEYS', inflight)) do
     local worker = field:match('^(.*):%d+$')
-    local place, body
-    if worker and not known[worker] then place, body = split(redis.call('HGET', inflight, field)) end
-    if place then
+    local batch = worker and not known[worker] and batchOf(redis.call('HGET', inflight, field))
+    if batch then
       if not gone[worker] then names[#names + 1] = worker end
       gone[worker] = true
-      entries[#entries + 1] = { place, body }
+      for i = 1, #batch - 1 do
+        local place, body = messageOf(batch, i)
+        if body then
+          entries[#entries + 1] = { place, body }
+          note(body, deliveries, 1)
+        end
+      end
       fields[#fields + 1] = field
-      note(body, deliveries, 1)
     end
   end
   toFront(queue, front, entries)
@@ -81,10 +97,11 @@ export const exchange = script(
   9,
   `${common}
 -- KEYS    1 queue, 2 intake, 3 in flight, 4 workers, 5 deliveries, 6 dead, 7 requeued, 8 front, 9 sequence
--- ARGV    1 worker, 2 its lease in ms, 3 how many to take, 4 the number of the first, 5 1: from the intake, too,
---         6 how many dead to keep, 7 how many are done, their numbers,
---         then for each other settlement: kind, number, detail
--- RETURNS 1 if the registry knew the worker, else 0; then number, body and how often it was lost (-1: never) of each message taken
+-- ARGV    1 worker, 2 its lease in ms, 3 how many to take, 4 the number of the first batch, 5 1: from the intake, too,
+--         6 how many dead to keep, 7 how many batches are done to their last message, their numbers,
+--         then for each other settlement: kind, number of its batch, place in it, detail
+-- RETURNS 1 if the registry knew the worker, else 0; the sizes of the batches that were taken; how often each message was lost
+--         (-1: never), or nothing when none was; the messages
 -- ATOMIC BECAUSE a message is always in one place, whatever dies
 local worker, first, inflight = ARGV[1], tonumber(ARGV[4]), KEYS[3]
 local known = redis.call('ZSCORE', KEYS[4], worker)
@@ -96,51 +113,61 @@ local plain = redis.call('EXISTS', KEYS[5], KEYS[8]) == 0
 
 local done = tonumber(ARGV[7])
 if done > 0 then
-  for from = 1, done, 1000 do
-    local fields = {}
-    for i = from, math.min(from + 999, done) do fields[#fields + 1] = field(ARGV[7 + i]) end
-    if not plain then
-      for _, value in ipairs(redis.call('HMGET', inflight, unpack(fields))) do
-        if value then
-          local _, body = split(value)
-          redis.call('HDEL', KEYS[5], redis.sha1hex(body))
-        end
+  local fields = {}
+  for i = 1, done do fields[i] = field(ARGV[7 + i]) end
+  if not plain then
+    for _, value in ipairs(redis.call('HMGET', inflight, unpack(fields))) do
+      local batch = value and batchOf(value) or {}
+      for i = 1, #batch - 1 do
+        local _, body = messageOf(batch, i)
+        if body then redis.call('HDEL', KEYS[5], redis.sha1hex(body)) end
       end
     end
-    redis.call('HDEL', inflight, unpack(fields))
   end
+  redis.call('HDEL', inflight, unpack(fields))
 end
 
-local front, frontFields, seen = {}, {}, {}
-for i = 8 + done, #ARGV, 3 do
-  plain = false
-  local kind, number, detail = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local value = not seen[number] and redis.call('HGET', inflight, field(number))
-  seen[number] = true
-  if value then
-    local place, body = split(value)
+local front, open, numbers = {}, {}, {}
+for at = 8 + done, #ARGV, 4 do
+  local kind, number, i, detail = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
+  if open[number] == nil then
+    local value = redis.call('HGET', inflight, field(number))
+    open[number] = value and batchOf(value) or false
+    if open[number] then numbers[#numbers + 1] = number end
+  end
+  local batch = open[number]
+  local place, body
+  if batch then place, body = messageOf(batch, i) end
+  if body then
     if kind == 'front' then
+      plain = false
       front[#front + 1] = { place, body }
-      frontFields[#frontFields + 1] = field(number)
       if detail == 'begun' then note(body, KEYS[5], 0) end
+    elseif kind == 'back' and detail == '0' then
+      redis.call('RPUSH', KEYS[1], body)
+    elseif kind == 'back' then
+      redis.call('ZADD', KEYS[7], now() + detail, field(number) .. ':' .. i .. ' ' .. body)
     else
-      if kind == 'back' and detail == '0' then
-        redis.call('RPUSH', KEYS[1], body)
-      elseif kind == 'back' then
-        redis.call('ZADD', KEYS[7], now() + detail, field(number) .. ' ' .. body)
-      else
+      if kind == 'dead' then
         redis.call('RPUSH', KEYS[6], cjson.encode({ body = body, reason = detail, at = now() }))
         redis.call('LTRIM', KEYS[6], -ARGV[6], -1)
-        redis.call('HDEL', KEYS[5], redis.sha1hex(body))
       end
-      redis.call('HDEL', inflight, field(number))
+      if not plain or kind == 'dead' then redis.call('HDEL', KEYS[5], redis.sha1hex(body)) end
     end
+    batch[i + 1] = false
   end
 end
 toFront(KEYS[1], KEYS[8], front)
-for _, name in ipairs(frontFields) do redis.call('HDEL', inflight, name) end
+for _, number in ipairs(numbers) do
+  local batch, name = open[number], field(number)
+  local isOver = true
+  for i = 2, #batch do isOver = isOver and not batch[i] end
+  redis.call('HDEL', inflight, name) -- first: a server that is full takes the rest only from a script that has written before
+  if not isOver then redis.call('HSET', inflight, name, cmsgpack.pack(batch)) end
+end
 
-local want, reply = tonumber(ARGV[3]), { known and 1 or 0 }
+local want, sizes, times = tonumber(ARGV[3]), {}, {}
+local reply = { known and 1 or 0, sizes, times }
 if want == 0 then return reply end
 -- What fails, fails before anything is taken
 if ARGV[5] == '1' then redis.call('LLEN', KEYS[1]) end
@@ -159,20 +186,32 @@ take(KEYS[1])
 if #bodies < want and not plain then redis.call('DEL', KEYS[8]) end -- nothing waits that could have a place
 if #bodies == 0 then return reply end
 
-local entries = {}
-for i, body in ipairs(bodies) do
-  local number, kept, times = string.format('%.0f', first + i - 1), nil, nil
-  if not plain then
-    kept = redis.call('ZSCORE', KEYS[8], body)
-    if kept then redis.call('ZREM', KEYS[8], body) end
-    times = redis.call('HGET', KEYS[5], redis.sha1hex(body))
-  end
-  entries[#entries + 1] = field(number)
-  entries[#entries + 1] = string.format('%.0f ', kept or place + i) .. body
-  reply[#reply + 1] = number
-  reply[#reply + 1] = body
-  reply[#reply + 1] = tonumber(times or -1)
+local entries, batch, bytes = {}, nil, 0
+local function store()
+  entries[#entries + 1] = field(string.format('%.0f', first + #sizes))
+  entries[#entries + 1] = cmsgpack.pack(batch)
+  sizes[#sizes + 1] = #batch - 1
 end
+for i, body in ipairs(bodies) do
+  local message = body
+  if not plain then
+    local kept = redis.call('ZSCORE', KEYS[8], body)
+    if kept then
+      redis.call('ZREM', KEYS[8], body)
+      message = { tonumber(kept), body }
+    end
+    times[i] = tonumber(redis.call('HGET', KEYS[5], redis.sha1hex(body)) or -1)
+  end
+  if batch and bytes + #body > ${batchLength} then
+    store()
+    batch = nil
+  end
+  if not batch then batch, bytes = { place + i }, 0 end
+  batch[#batch + 1] = message
+  bytes = bytes + #body
+  reply[i + 3] = body
+end
+store()
 local put = redis.pcall('HSET', inflight, unpack(entries))
 if type(put) == 'number' then return reply end
 for i = #bodies, 1, -1 do redis.call('LPUSH', KEYS[1], bodies[i]) end
@@ -183,18 +222,26 @@ return put
 /** What a worker has in hand as the server sees it. */
 export const inHand = script(
   2,
-  `
+  `${common}
 -- KEYS    1 in flight, 2 deliveries
 -- ARGV    1 worker
--- RETURNS number, body and how often it was lost (-1: never) of each message
+-- RETURNS for each batch: its number, and for each message: its place in the batch, its body and how often it was lost (-1: never)
 -- ATOMIC BECAUSE it is one look at both
 local reply, prefix = {}, ARGV[1] .. ':'
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if field:sub(1, #prefix) == prefix then
-    local body = redis.call('HGET', KEYS[1], field):match('^%S+ (.*)$')
+  local batch = field:sub(1, #prefix) == prefix and batchOf(redis.call('HGET', KEYS[1], field))
+  if batch then
+    local messages = {}
+    for i = 1, #batch - 1 do
+      local _, body = messageOf(batch, i)
+      if body then
+        messages[#messages + 1] = i
+        messages[#messages + 1] = body
+        messages[#messages + 1] = tonumber(redis.call('HGET', KEYS[2], redis.sha1hex(body)) or -1)
+      end
+    end
     reply[#reply + 1] = field:sub(#prefix + 1)
-    reply[#reply + 1] = body
-    reply[#reply + 1] = tonumber(redis.call('HGET', KEYS[2], redis.sha1hex(body)) or -1)
+    reply[#reply + 1] = messages
   end
 end
 return reply

@@ -5,7 +5,7 @@ import process from 'node:process';
 import { redisServer, startRedisCluster } from '@machinery/services';
 import { Redis } from 'ioredis';
 import { afterAll, describe, expect, it } from 'vitest';
-import { drain, message, newQueue, open, raw, uuidOf } from './setup.ts';
+import { drain, message, newQueue, open, putInHand, raw, uuidOf } from './setup.ts';
 
 const [redis, cluster] = await Promise.all([redisServer(), startRedisCluster()]);
 afterAll(() => Promise.all([redis?.stop(), cluster?.stop()]));
@@ -22,7 +22,7 @@ describe.each([
   test('what a worker without an entry in the registry has in hand is found', async () => {
     const queue = newQueue();
     const { body } = message(queue, 'lost');
-    await raw(url).hset(`{${queue}}:inflight`, 'somebody:17', `1 ${body}`);
+    await putInHand(raw(url), queue, 'somebody:17', body);
     const consumer = await open({ url, ...quick }).consume({ queue, tag, slots: 1, maxInHand: 1 });
     const [delivery] = await drain(consumer, 1);
     expect(delivery).toMatchObject({ body, redelivered: true, deliveryCount: 2 });

@@ -7,7 +7,7 @@ import { startRedis, startRedisCluster } from '@machinery/services';
 import { Redis } from 'ioredis';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import { RedisBroker } from '../src/index.ts';
-import { drain, message, newQueue, open, raw, uuidOf } from './setup.ts';
+import { drain, message, newQueue, open, putInHand, raw, uuidOf } from './setup.ts';
 
 const [redis, cluster] = await Promise.all([startRedis(), startRedisCluster()]);
 afterAll(() => Promise.all([redis?.stop(), cluster?.stop()]));
@@ -124,7 +124,8 @@ describe.skipIf(redis === undefined)('on one server', () => {
   it('foreign fields among what is in hand harm nobody', async () => {
     const queue = newQueue();
     const { body } = message(queue, 'a');
-    await raw(url).hset(`{${queue}}:inflight`, 'foreign', 'x', 'gone:1', 'no place', 'gone:2', `7 ${body}`);
+    await raw(url).hset(`{${queue}}:inflight`, 'foreign', 'x', 'gone:1', 'no batch', 'gone:2', '\x91\xa1x');
+    await putInHand(raw(url), queue, 'gone:3', body);
     const consumer = await open({ url, leaseMs: 1_000 }).consume({ queue, ...hand });
     expect(await drain(consumer, 1)).toMatchObject([{ body, redelivered: true }]);
   });
@@ -132,7 +133,7 @@ describe.skipIf(redis === undefined)('on one server', () => {
   it('a dead message that is published again begins anew', async () => {
     const queue = newQueue();
     const { body } = message(queue, 'a');
-    await raw(url).hset(`{${queue}}:inflight`, 'gone:1', `1 ${body}`);
+    await putInHand(raw(url), queue, 'gone:1', body);
     const broker = open({ url, leaseMs: 1_000 });
     const consumer = await broker.consume({ queue, ...hand });
     const [delivery] = await consumer.exchange([], 1, AbortSignal.timeout(5_000));

@@ -67,3 +67,9 @@ export async function drain(consumer: Consumer, count: number, timeoutMs = 10_00
 export function uuidOf({ body }: Delivery): string {
   return (JSON.parse(body) as { UUID: string }).UUID;
 }
+
+/** What a worker of the name has taken: a batch of one message. */
+export async function putInHand(client: Redis | Cluster, queue: string, field: string, body: string): Promise<void> {
+  const lua = `redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack({ 1, ARGV[2] }))`;
+  await client.eval(lua, 1, `{${queue}}:inflight`, field, body);
+}

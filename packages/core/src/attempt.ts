@@ -1,7 +1,6 @@
 // One attempt of a task in this process: runs the handler once, with its time limit, and knows what to announce. How it
 // ended can be corrected until `seal`: a promise that the handler left rejected shows only after it has returned.
 
-import { setImmediate } from 'node:timers';
 import type { StateWrite } from './backend.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
@@ -10,7 +9,7 @@ import type { RegisteredTask } from './registry.ts';
 import { attemptOf, timeoutOf } from './retry.ts';
 import type { Sendable } from './sender.ts';
 import type { Announced } from './state-writer.ts';
-import { type RunningAttempt, runAttempt, TaskContext } from './task-context.ts';
+import { leaveAttempt, type RunningAttempt, runAttempt, TaskContext } from './task-context.ts';
 import type { StateName, TaskResult, TaskState } from './task-state.ts';
 import type { SafeTelemetry } from './telemetry.ts';
 import { toUtcText } from './wire/time.ts';
@@ -33,7 +32,7 @@ export class Attempt implements Announced, RunningAttempt {
   readonly #startedAt = performance.now();
   #running: StateName = 'RECEIVED';
   #ended: Ended | undefined;
-  #end: ((ended: Ended) => void) | undefined;
+  #onEnd: (() => void) | undefined;
   #sealed = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -62,27 +61,37 @@ export class Attempt implements Announced, RunningAttempt {
     }
   }
 
-  /** Calls the handler and resolves when it has ended, or its time is up. Never rejects. */
-  run(task: RegisteredTask, args: unknown[]): Promise<Ended> {
+  /**
+   * Calls the handler, and `onEnd`, outside of the attempt's own context, when it has ended or its time is up: perhaps before
+   * this returns. Never throws.
+   */
+  run(task: RegisteredTask, args: unknown[], onEnd: () => void): void {
     this.#running = 'STARTED';
     const timeoutMs = task.timeoutMs ?? timeoutOf(this.signature);
-    return new Promise((resolve) => {
-      this.#end = resolve;
-      if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeUp(timeoutMs), timeoutMs);
-      runAttempt(this, () => {
-        try {
-          const returned = task.run(this.context, args);
-          if (typeof returned !== 'object' || returned === null) this.#succeed(task, returned);
-          else
-            Promise.resolve(returned).then(
-              (value) => this.#succeed(task, value),
-              (error) => this.failWith(error),
-            );
-        } catch (error) {
-          this.failWith(error);
-        }
-      });
-    });
+    if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeUp(timeoutMs), timeoutMs);
+    runAttempt(this, callHandler, this, task, args);
+    if (this.#ended !== undefined) onEnd();
+    else this.#onEnd = onEnd;
+  }
+
+  /** The same as a promise: how it ended, as far as that is known then. Never rejects. */
+  result(task: RegisteredTask, args: unknown[]): Promise<Ended> {
+    return new Promise((resolve) => this.run(task, args, () => resolve(this.#ended as Ended)));
+  }
+
+  /** @internal What `run` does inside of the attempt. */
+  call(task: RegisteredTask, args: unknown[]): void {
+    try {
+      const returned = task.run(this.context, args);
+      if (typeof returned !== 'object' || returned === null) this.#succeed(task, returned);
+      else
+        Promise.resolve(returned).then(
+          (value) => this.#succeed(task, value),
+          (error) => this.failWith(error),
+        );
+    } catch (error) {
+      this.failWith(error);
+    }
   }
 
   failWith(error: unknown): boolean {
@@ -107,6 +116,16 @@ export class Attempt implements Announced, RunningAttempt {
     return this.#ended === undefined
       ? { state: this.stateOf(this.#running), expiresInSeconds: this.#expiresInSeconds }
       : undefined;
+  }
+
+  /** What the task returned; nothing when it failed. */
+  get results(): readonly TaskResult[] {
+    return this.#ended?.kind === 'success' ? this.#ended.results : [];
+  }
+
+  /** The state of an attempt that has succeeded. */
+  success(): TaskState {
+    return this.stateOf('SUCCESS', { results: this.results });
   }
 
   /** A state of this attempt. */
@@ -158,20 +177,13 @@ export class Attempt implements Announced, RunningAttempt {
     clearTimeout(this.#timer);
     if (this.#ended === undefined)
       this.#telemetry.record('task.duration', performance.now() - this.#startedAt, this.signature);
+    const isNews = this.#ended === undefined;
     this.#ended = ended;
-    this.#end?.(ended);
+    if (isNews && this.#onEnd !== undefined) leaveAttempt(this.#onEnd);
   }
 }
 
-let turn: Promise<void> | undefined;
-
-/** Resolves in the next turn of the event loop, one for all: by then unhandled rejections of this turn were reported. */
-export function nextTurn(): Promise<void> {
-  turn ??= new Promise((resolve) => {
-    setImmediate(() => {
-      turn = undefined;
-      resolve();
-    });
-  });
-  return turn;
+/** One function for all attempts. */
+function callHandler(attempt: Attempt, task: RegisteredTask, args: unknown[]): void {
+  attempt.call(task, args);
 }

@@ -47,10 +47,27 @@ export class Batcher<T, R> {
     if (this.#unbatched) return this.#runAlone(item);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
-      if (this.#scheduled) return;
-      this.#scheduled = true;
-      inMicrotask(() => this.#flush());
+      this.#schedule();
     });
+  }
+
+  /** The same for items that come together: one promise for all, in their order. */
+  addAll(items: readonly T[]): Promise<R[]> {
+    if (this.#unbatched || items.length === 0) return Promise.all(items.map((item) => this.add(item)));
+    return new Promise((resolveAll, reject) => {
+      const results: R[] = [];
+      const resolve = (result: R) => {
+        if (results.push(result) === items.length) resolveAll(results);
+      };
+      for (const item of items) this.#waiting.push({ item, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    inMicrotask(() => this.#flush());
   }
 
   async #runAlone(item: T): Promise<R> {

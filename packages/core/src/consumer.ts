@@ -1,5 +1,8 @@
 // Keeps a worker's slots filled from one queue and settles what is done. It knows nothing of tasks: each delivery goes to
-// `handle`, whose verdict is settled with the next take, or by itself when no take comes soon.
+// `handle`, and its verdict is settled with the next take, or by itself when no take comes soon.
+//
+// While tasks are quick, messages are taken ahead of the slots, so that the next are there when the last have ended. What
+// waits too long for a slot is given back: another worker may have one.
 //
 // States: new -> running -> stopping -> stopped, and paused or not. `stop` waits for what is in hand; `abort` gives it back.
 // Invariant: every delivery that was taken is settled exactly once, or given back by the broker when the consumer closes.
@@ -17,12 +20,15 @@ export type Verdict =
   | { readonly kind: 'requeue'; readonly position: 'back'; readonly delayMs?: number }
   | { readonly kind: 'dead'; readonly reason: string };
 
-/** A delivery's place in the worker's hands. */
+/** A delivery in the worker's hands. */
 export interface Hold {
+  readonly delivery: Delivery;
   /** Frees the slot for another delivery: the task has ended. The verdict may come later. */
   release(): void;
-  /** Whether the delivery is still this worker's. Absent where a worker cannot lose one. */
-  readonly owns?: (() => boolean | Promise<boolean>) | undefined;
+  /** Says what becomes of the delivery; only the first time counts. */
+  settle(verdict: Verdict): void;
+  /** Whether the delivery is still this worker's. */
+  owns(): boolean | Promise<boolean>;
 }
 
 export interface ConsumerLoopOptions {
@@ -32,8 +38,10 @@ export interface ConsumerLoopOptions {
   /** How many deliveries may run at once. */
   readonly concurrency: number;
   readonly logger: Logger;
-  /** Works on a delivery. Never rejects. */
-  readonly handle: (delivery: Delivery, hold: Hold) => Promise<Verdict>;
+  /** Works on a delivery: releases and settles it, perhaps before it returns. Never throws. */
+  readonly handle: (hold: Hold) => void;
+  /** How many messages may be taken ahead of the slots. Default: as many as there are slots. */
+  readonly prefetch?: number | undefined;
   /** Asked before taking; false means to ask again a little later. */
   readonly mayTake: (() => boolean | Promise<boolean>) | undefined;
   /** Told of each outage of the broker, once. */
@@ -44,14 +52,19 @@ export interface ConsumerLoopOptions {
 const rideAlongMs = 5;
 /** How long `mayTake` is left alone after it said no, in milliseconds. */
 const mayTakeAgainMs = 100;
+/** Messages are taken ahead when those taken last were done within this time, in milliseconds, and wait no longer. */
+const quickMs = 5;
 /** How often the last verdicts are offered to a broker that is away while stopping. */
 const lastTries = 5;
 
 export class ConsumerLoop {
   readonly #options: ConsumerLoopOptions;
   readonly #slots: number;
-  readonly #maxInHand: number;
-  readonly #inHand = new Set<Delivery>();
+  /** How many that have begun may be in hand. */
+  readonly #maxBegun: number;
+  /** How many may ever be taken ahead of the slots. */
+  readonly #maxAhead: number;
+  readonly #inHand = new Set<Held>();
   #phase: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
   #paused = false;
   #consumer: Consumer | undefined;
@@ -62,17 +75,30 @@ export class ConsumerLoop {
   /** There while settlements are about to be settled by themselves. */
   #cancelSettle: (() => void) | undefined;
   #settling: Promise<void> = Promise.resolve();
+  /** How many slots are taken. */
   #running = 0;
+  /** Taken, and not begun, in order. */
+  #waiting: Delivery[] = [];
+  #isFilling = false;
+  /** How many may wait. */
+  #ahead = 0;
+  /** When the last that were taken came, and when the last task ended. */
+  #takenAt = 0;
+  #endedAt = 0;
+  #giveBackTimer: NodeJS.Timeout | undefined;
   #wake: (() => void) | undefined;
   #failures = 0;
   #takes = 0;
 
   constructor(options: ConsumerLoopOptions) {
     this.#options = options;
-    const eager = options.broker.capabilities.eager === true;
-    this.#slots = eager ? Number.POSITIVE_INFINITY : options.concurrency;
+    const { eager, pushes } = options.broker.capabilities;
+    this.#slots = eager === true ? Number.POSITIVE_INFINITY : options.concurrency;
+    // What is pushed is ahead as it is, and `mayTake` wants to be asked.
+    const takesAhead = eager !== true && pushes !== true && options.mayTake === undefined;
+    this.#maxAhead = takesAhead ? (options.prefetch ?? this.#slots) : 0;
     // A slot is free once its task has ended; storing its state and sending its callbacks overlap with the next task.
-    this.#maxInHand = this.#slots * 2;
+    this.#maxBegun = this.#slots * 2;
   }
 
   /** Resolves when messages are being taken. A broker that is away is waited for. */
@@ -81,7 +107,8 @@ export class ConsumerLoop {
     this.#phase = 'running';
     for (;;) {
       try {
-        this.#consumer = await broker.consume({ queue, tag, slots: this.#slots, maxInHand: this.#maxInHand });
+        const maxInHand = this.#maxBegun + this.#maxAhead;
+        this.#consumer = await broker.consume({ queue, tag, slots: this.#slots, maxInHand });
         break;
       } catch (error) {
         if (!MachineryError.is(error, 'ERR_MACHINERY_BROKER_UNAVAILABLE')) throw error;
@@ -90,7 +117,7 @@ export class ConsumerLoop {
       }
     }
     this.#failures = 0;
-    this.#loop = this.#run();
+    this.#loop = this.#run(this.#consumer);
   }
 
   pause(): void {
@@ -112,7 +139,7 @@ export class ConsumerLoop {
 
   /** Gives back at once whatever is in hand. Verdicts that still come are ignored. */
   abort(): void {
-    for (const delivery of this.#inHand)
+    for (const { delivery } of this.#inHand)
       this.#settled.push({ kind: 'requeue', position: 'front', begun: true, delivery });
     this.#inHand.clear();
     this.#phase = 'stopping';
@@ -125,18 +152,19 @@ export class ConsumerLoop {
 
   /** Ends whatever is waiting, so that the loop looks again at what it should do. */
   #changed(): void {
+    if (!this.#mayRun()) this.#giveBack();
     this.#interrupt.abort();
     this.#interrupt = new AbortController();
     this.#wake?.();
   }
 
-  async #run(): Promise<void> {
-    const consumer = this.#consumer as Consumer;
+  async #run(consumer: Consumer): Promise<void> {
     while (!(this.#stopping() && this.#inHand.size === 0)) {
-      const want = this.#mayRun() ? Math.min(this.#slots - this.#running, this.#maxInHand - this.#inHand.size) : 0;
-      if (want <= 0) await this.#change();
-      else if (this.#options.mayTake !== undefined && !(await this.#mayTake())) await this.#pauseFor(mayTakeAgainMs);
-      else await this.#take(consumer, want);
+      const want = this.#want();
+      if (want > 0 && this.#options.mayTake !== undefined && !(await this.#mayTake()))
+        await this.#pauseFor(mayTakeAgainMs);
+      else if (want > 0) await this.#take(consumer, want);
+      else await this.#change();
     }
     await this.#settleLast(consumer);
     this.#phase = 'stopped';
@@ -147,19 +175,35 @@ export class ConsumerLoop {
       );
   }
 
+  /** How many messages to ask for. */
+  #want(): number {
+    if (!this.#mayRun()) return 0;
+    return this.#free() + this.#ahead - this.#waiting.length;
+  }
+
+  /** How many tasks can begin. */
+  #free(): number {
+    return Math.min(this.#slots - this.#running, this.#maxBegun - this.#inHand.size);
+  }
+
   async #take(consumer: Consumer, want: number): Promise<void> {
     if (!this.#mayRun()) return;
     const settled = this.#takeSettled();
     let deliveries: Delivery[];
     try {
-      deliveries = await consumer.exchange(settled, want, this.#interrupt.signal);
+      const taking = consumer.exchange(settled, want, this.#interrupt.signal);
+      this.#fill(); // while the answer is on its way
+      deliveries = await taking;
     } catch (error) {
       this.#settled = [...settled, ...this.#settled];
       await this.#outage(error);
       return;
     }
     this.#recovered();
-    for (const delivery of deliveries) this.#start(delivery);
+    this.#adapt(deliveries);
+    this.#waiting.push(...deliveries);
+    // What has to wait for a slot anyway, waits until the next are asked for.
+    if (this.#want() <= 0) this.#fill();
     // Deliveries that run nothing, one after the other, must not keep timers and signals from their turn.
     if (++this.#takes % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
@@ -168,29 +212,62 @@ export class ConsumerLoop {
     return this.#phase === 'running' && !this.#paused;
   }
 
-  #start(delivery: Delivery): void {
-    if (!this.#mayRun()) {
-      this.#settle({ kind: 'requeue', position: 'front', delivery });
-      return;
-    }
-    this.#inHand.add(delivery);
-    this.#running++;
-    let holdsSlot = true;
-    const release = () => {
-      if (!holdsSlot) return;
-      holdsSlot = false;
-      this.#running--;
-      this.#wake?.();
-    };
-    const consumer = this.#consumer as Consumer;
-    const owns = consumer.owns && (() => consumer.owns?.(delivery) ?? true);
-    void this.#options.handle(delivery, { release, owns }).then((verdict) => {
-      release();
-      if (!this.#inHand.delete(delivery)) return; // given back by abort
-      this.#settle(verdict.kind === 'ack' ? { kind: 'ack', delivery } : { ...verdict, delivery });
-      this.#wake?.();
-    });
+  /** Takes more ahead when the hands were empty, though those before were quick; none for what may end its process. */
+  #adapt(deliveries: readonly Delivery[]): void {
+    if (deliveries.length === 0) return;
+    const wasEmpty = this.#running === 0 && this.#waiting.length === 0;
+    const wereQuick = this.#endedAt >= this.#takenAt && this.#endedAt - this.#takenAt < quickMs / 2;
+    if (deliveries.some(({ redelivered }) => redelivered)) this.#ahead = 0;
+    else if (wasEmpty && wereQuick) this.#ahead = Math.min(this.#maxAhead, Math.max(1, this.#ahead * 2));
+    this.#takenAt = performance.now();
   }
+
+  /** Starts what waits, as far as slots are free. */
+  #fill(): void {
+    if (this.#isFilling) return;
+    this.#isFilling = true;
+    while (this.#free() > 0 && this.#mayRun()) {
+      const delivery = this.#waiting.shift();
+      if (delivery === undefined) break;
+      this.#running++;
+      const held = new Held(delivery, this.#keeper);
+      this.#inHand.add(held);
+      this.#options.handle(held);
+    }
+    this.#isFilling = false;
+    if (this.#waiting.length === 0) this.#endGiveBack();
+    else if (!this.#mayRun()) this.#giveBack();
+    else this.#giveBackTimer ??= setTimeout(() => this.#giveBack(), quickMs);
+  }
+
+  /** What waits for a slot goes back to its place: tasks are not quick any more, or none may run. */
+  #giveBack(): void {
+    this.#endGiveBack();
+    this.#ahead = 0;
+    for (const delivery of this.#waiting.splice(0)) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    this.#wake?.();
+  }
+
+  #endGiveBack(): void {
+    clearTimeout(this.#giveBackTimer);
+    this.#giveBackTimer = undefined;
+  }
+
+  readonly #keeper: Keeper = {
+    released: () => {
+      if (--this.#running === 0) this.#endedAt = performance.now();
+      if (this.#waiting.length > 0) this.#fill();
+      this.#wake?.();
+    },
+    settled: (held, verdict) => {
+      if (!this.#inHand.delete(held)) return; // given back by abort
+      const { delivery } = held;
+      this.#settle(verdict.kind === 'ack' ? { kind: 'ack', delivery } : { ...verdict, delivery });
+      if (this.#waiting.length > 0) this.#fill();
+      this.#wake?.();
+    },
+    owns: (delivery) => this.#consumer?.owns?.(delivery) ?? true,
+  };
 
   #settle(settlement: Settlement): void {
     this.#settled.push(settlement);
@@ -300,5 +377,38 @@ export class ConsumerLoop {
       this.#wake = resolve;
     });
     this.#wake = undefined;
+  }
+}
+
+/** What a delivery's hold tells its loop. */
+interface Keeper {
+  released(): void;
+  settled(held: Held, verdict: Verdict): void;
+  owns(delivery: Delivery): boolean | Promise<boolean>;
+}
+
+class Held implements Hold {
+  readonly delivery: Delivery;
+  readonly #keeper: Keeper;
+  #holdsSlot = true;
+
+  constructor(delivery: Delivery, keeper: Keeper) {
+    this.delivery = delivery;
+    this.#keeper = keeper;
+  }
+
+  release(): void {
+    if (!this.#holdsSlot) return;
+    this.#holdsSlot = false;
+    this.#keeper.released();
+  }
+
+  settle(verdict: Verdict): void {
+    this.release();
+    this.#keeper.settled(this, verdict);
+  }
+
+  owns(): boolean | Promise<boolean> {
+    return this.#keeper.owns(this.delivery);
   }
 }

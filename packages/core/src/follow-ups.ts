@@ -191,6 +191,11 @@ export class FollowUps {
   }
 }
 
+/** Whether anything follows the success of a task. */
+export function hasFollowUps(signature: Signature): boolean {
+  return (signature.onSuccess !== undefined && signature.onSuccess.length > 0) || isChordMember(signature);
+}
+
 /** Success callbacks get the results as their last arguments, unless the finished task is immutable. */
 function successCallbacks(signature: Named, results: readonly TaskResult[]): Signature[] {
   const appended: readonly Arg[] = signature.immutable === true ? [] : results;

@@ -28,11 +28,14 @@ export class Persistence {
     this.#who = who;
   }
 
-  /** Stores a state. Answers why it can never be stored. */
-  async store(state: TaskState, dueAtMs?: number): Promise<Error | undefined> {
+  /**
+   * Stores a state. Answers why it can never be stored.
+   * @param first what became of it when it was written before.
+   */
+  async store(state: TaskState, dueAtMs?: number, first?: Outcome): Promise<Error | undefined> {
     const { states, sender } = this.#engine;
     const write = { state, expiresInSeconds: sender.expiresInSeconds(dueAtMs) };
-    let outcome = await states.write(write); // nearly always all there is to it
+    let outcome = first ?? (await states.write(write)); // nearly always all there is to it
     if (outcome.status !== 'stored') outcome = await this.persist(() => states.write(write));
     this.signal.throwIfAborted(); // the message was given back: what follows is another worker's
     return outcome.status === 'failed' ? outcome.error : undefined;

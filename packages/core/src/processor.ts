@@ -3,20 +3,22 @@
 //
 // Invariant: a message is acked only after its final state is stored and its follow-ups are published.
 
-import { Attempt, type Ended, nextTurn } from './attempt.ts';
+import { setImmediate } from 'node:timers';
+import { Attempt, type Ended } from './attempt.ts';
 import { sharedAbortController, sleep } from './backoff.ts';
 import type { Delivery } from './broker.ts';
 import { isChordMember } from './chords.ts';
 import type { Hold, Verdict } from './consumer.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, retryLaterMs } from './errors.ts';
-import { type Ending, FollowUps } from './follow-ups.ts';
+import { type Ending, FollowUps, hasFollowUps } from './follow-ups.ts';
+import type { Outcome } from './outcome.ts';
 import { Persistence } from './persistence.ts';
 import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import type { Sendable } from './sender.ts';
 import type { Signature } from './signature.ts';
-import { isSameSend, type TaskResult, type TaskState } from './task-state.ts';
+import { isFinal, isSameSend, type TaskState } from './task-state.ts';
 import { UnknownTasks } from './unknown-tasks.ts';
 import { newUuid } from './uuid.ts';
 import { decodeSignature } from './wire/signature-codec.ts';
@@ -32,6 +34,16 @@ export interface ProcessorOptions {
 }
 
 const ack: Verdict = { kind: 'ack' };
+const givenBack: Verdict = { kind: 'requeue', position: 'front', begun: true };
+
+/** A delivery whose message is a signature. */
+interface Job {
+  readonly hold: Hold;
+  readonly attempt: Attempt;
+  readonly task: RegisteredTask;
+  /** The state that is stored, where it was asked for. */
+  stored: Promise<TaskState | undefined> | undefined;
+}
 
 export class Processor {
   readonly #options: ProcessorOptions;
@@ -40,16 +52,21 @@ export class Processor {
   readonly #persistence: Persistence;
   readonly #followUps: FollowUps;
   readonly #attempts = new Set<Attempt>();
+  /** Whether something of the user's goes around each attempt. */
+  readonly #wraps: boolean;
+  /** Whose attempts have ended in this turn of the event loop. */
+  #ended: Job[] = [];
   /** Fires when nothing that is in hand is wanted any more. */
   readonly #aborted = sharedAbortController();
 
   constructor(options: ProcessorOptions) {
-    const { engine, queue } = options;
+    const { engine, queue, preTaskHandler, postTaskHandler } = options;
     this.#options = options;
     this.#engine = engine;
     this.#unknown = new UnknownTasks(engine.logger, queue);
     this.#persistence = new Persistence(engine, `tasks of queue ${queue}`, this.#aborted.signal);
     this.#followUps = new FollowUps(engine, this.#persistence);
+    this.#wraps = preTaskHandler !== undefined || postTaskHandler !== undefined || engine.telemetry.wrapsTasks;
   }
 
   /** Fires the AbortSignal of every running task; what is in hand is given back and writes nothing more. */
@@ -58,67 +75,78 @@ export class Processor {
     for (const attempt of this.#attempts) attempt.abort(reason);
   }
 
-  /** Carries out one delivery. Never rejects. */
-  async handle(delivery: Delivery, hold: Hold): Promise<Verdict> {
+  /** Carries out one delivery, and settles it in the end. */
+  handle(hold: Hold): void {
     try {
-      return await this.#process(delivery, hold);
+      this.#begin(hold);
     } catch (error) {
-      if (this.#aborted.signal.aborted) return { kind: 'requeue', position: 'front', begun: true };
-      this.#engine.logger.error(
-        `A message of queue ${this.#options.queue} could not be processed and goes back: ${errorText(error)}`,
-        error,
-      );
-      this.#options.errorHandler(error);
-      await sleep(1_000, this.#aborted.signal);
-      return { kind: 'requeue', position: 'front', begun: true };
+      void this.#broken(error).then((verdict) => hold.settle(verdict));
     }
   }
 
-  #process(delivery: Delivery, hold: Hold): Verdict | Promise<Verdict> {
+  #begin(hold: Hold): void {
+    const { delivery } = hold;
     const signature = this.#decode(delivery);
-    if (signature instanceof Error) return { kind: 'dead', reason: signature.message };
+    if (signature instanceof Error) return hold.settle({ kind: 'dead', reason: signature.message });
     const task = this.#engine.registry.get(signature.name);
-    if (task === undefined) return this.#unregistered(signature, delivery);
+    if (task === undefined) return this.#unregistered(signature, hold);
     const attempt = new Attempt(signature, this.#engine);
-    if (isChordMember(signature)) return this.#processMember(attempt, task, delivery, hold);
-    return this.#carryOut(attempt, task, delivery, hold);
+    const job: Job = { hold, attempt, task, stored: this.#lookBack(attempt, delivery) };
+    if (isChordMember(signature)) this.#followUps.chords.hold(signature, delivery.redelivered);
+    if (delivery.redelivered || (delivery.deliveryCount ?? 1) > this.#options.maxDeliveries)
+      void this.#settleWith(job, this.#verdictBefore(job));
+    else this.#run(job);
   }
 
-  async #processMember(attempt: Attempt, task: RegisteredTask, delivery: Delivery, hold: Hold): Promise<Verdict> {
-    const { chords } = this.#followUps;
-    const { signature } = attempt;
-    chords.hold(signature, delivery.redelivered);
-    try {
-      return await this.#carryOut(attempt, task, delivery, hold);
-    } finally {
-      await chords.letGo(signature, attempt.createdAt);
-    }
+  #unregistered(signature: Sendable, hold: Hold): void {
+    const verdict = this.#unknown.verdict(signature, hold.delivery.body);
+    if (verdict.kind !== 'ack') return hold.settle(verdict);
+    const dropped = this.#followUps.dropped(signature, 'A worker that does not know it has dropped it');
+    dropped.then(
+      () => hold.settle(verdict),
+      async (error) => hold.settle(await this.#broken(error)),
+    );
   }
 
-  async #unregistered(signature: Sendable, delivery: Delivery): Promise<Verdict> {
-    const verdict = this.#unknown.verdict(signature, delivery.body);
-    if (verdict.kind === 'ack')
-      await this.#followUps.dropped(signature, 'A worker that does not know it has dropped it');
-    return verdict;
-  }
-
-  async #carryOut(attempt: Attempt, task: RegisteredTask, delivery: Delivery, hold: Hold): Promise<Verdict> {
-    const stored = this.#lookBack(attempt, delivery);
+  /** Of a message that was there before: what is left to do without a run; undefined: it runs. */
+  async #verdictBefore({ hold, attempt, stored }: Job): Promise<Verdict | undefined> {
+    const { delivery } = hold;
     if (delivery.redelivered && attempt.sentAt !== undefined && stored !== undefined) {
       const verdict = await this.#resume(attempt, await stored);
       if (verdict !== undefined) return verdict;
       this.#aborted.signal.throwIfAborted();
     }
-    if ((delivery.deliveryCount ?? 1) > this.#options.maxDeliveries)
-      return this.#failed(attempt, tooManyDeliveries(attempt.signature, delivery));
+    if ((delivery.deliveryCount ?? 1) <= this.#options.maxDeliveries) return undefined;
+    return this.#failed(attempt, tooManyDeliveries(attempt.signature, delivery));
+  }
 
-    const ended = await this.#run(attempt, task, hold);
-    this.#aborted.signal.throwIfAborted();
-    const owns = hold.owns?.() ?? true;
-    if (owns !== true && !(await this.#stillOwns(hold, owns))) return this.#letGo(attempt);
-    if (stored !== undefined) await stored;
-    if (ended.kind === 'success') return this.#succeeded(attempt, ended.results);
-    return this.#retried(attempt, task, ended) ?? this.#failed(attempt, ended.error);
+  /** Settles with the verdict; without one the task runs. */
+  async #settleWith(job: Job, verdict: Promise<Verdict | undefined>): Promise<void> {
+    try {
+      const known = await verdict;
+      if (known === undefined) return this.#run(job);
+      await this.#letGoOfMember(job);
+      job.hold.settle(known);
+    } catch (error) {
+      await this.#letGoOfMember(job)?.catch(() => {});
+      job.hold.settle(await this.#broken(error));
+    }
+  }
+
+  #letGoOfMember({ attempt: { signature, createdAt } }: Job): Promise<void> | undefined {
+    return isChordMember(signature) ? this.#followUps.chords.letGo(signature, createdAt) : undefined;
+  }
+
+  /** What nobody has foreseen: another try may do better. */
+  async #broken(error: unknown): Promise<Verdict> {
+    if (this.#aborted.signal.aborted) return givenBack;
+    this.#engine.logger.error(
+      `A message of queue ${this.#options.queue} could not be processed and goes back: ${errorText(error)}`,
+      error,
+    );
+    this.#options.errorHandler(error);
+    await sleep(1_000, this.#aborted.signal);
+    return givenBack;
   }
 
   /** The signature, or why the message is none. */
@@ -163,8 +191,11 @@ export class Processor {
     if (state === undefined || !isSameSend(state, { createdAt: attempt.sentAt })) return undefined;
     const { signature } = attempt;
     const ending = { again: true, sentAt: attempt.sentAt };
-    if (state.state === 'SUCCESS') return ackAfter(this.#followUps.succeeded(signature, state.results ?? [], ending));
-    if (state.state === 'FAILURE') return ackAfter(this.#followUps.failed(signature, state.error ?? '', ending));
+    if (isFinal(state.state)) {
+      if (state.state === 'SUCCESS') await this.#followUps.succeeded(signature, state.results ?? [], ending);
+      else await this.#followUps.failed(signature, state.error ?? '', ending);
+      return ack;
+    }
     const reached = state.attempt ?? 1;
     if (reached > attempt.context.attempt) return ack; // a later attempt was published and has begun
     if (state.state !== 'RETRY' || state.retryEta === undefined || reached < attempt.context.attempt) return undefined;
@@ -173,35 +204,95 @@ export class Processor {
     return refused === undefined ? ack : this.#failed(attempt, refused);
   }
 
-  async #run(attempt: Attempt, task: RegisteredTask, hold: Hold): Promise<Ended> {
+  #run(job: Job): void {
+    const { attempt, task } = job;
+    this.#attempts.add(attempt);
+    this.#engine.states.announce(attempt);
+    const args = attempt.decodeArgs(task);
+    if (args === undefined) this.#over(job);
+    else if (this.#wraps) void this.#runWrapped(job, args);
+    else attempt.run(task, args, () => this.#over(job));
+  }
+
+  async #runWrapped(job: Job, args: unknown[]): Promise<void> {
     const { preTaskHandler, postTaskHandler } = this.#options;
     const { states, telemetry } = this.#engine;
-    this.#attempts.add(attempt);
-    states.announce(attempt);
+    const { attempt, task } = job;
     try {
-      const args = attempt.decodeArgs(task);
-      if (args !== undefined) {
-        if (preTaskHandler !== undefined) {
-          await this.#hook('preTaskHandler', preTaskHandler, attempt);
-          states.announce(attempt); // that it has started, which may be news only now
-        }
-        this.#aborted.signal.throwIfAborted();
-        await telemetry.runTask(attempt.signature, () => attempt.run(task, args));
-        if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
+      if (preTaskHandler !== undefined) {
+        await this.#hook('preTaskHandler', preTaskHandler, attempt);
+        states.announce(attempt); // that it has started, which may be news only now
       }
-      hold.release();
-      await nextTurn();
-      return attempt.seal();
-    } finally {
+      this.#aborted.signal.throwIfAborted();
+      await telemetry.runTask(attempt.signature, () => attempt.result(task, args));
+      if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
+      this.#over(job);
+    } catch (error) {
       this.#attempts.delete(attempt);
+      void this.#settleWith(job, Promise.reject(error));
     }
   }
 
+  /** The task has ended. How, is looked at in the next turn: what it left rejected was reported by then. */
+  #over(job: Job): void {
+    job.hold.release();
+    if (this.#ended.push(job) === 1) setImmediate(() => this.#conclude());
+  }
+
+  /** Stores together how tasks have ended; what is not a plain success goes its own way. */
+  #conclude(): void {
+    const { aborted } = this.#aborted.signal;
+    const jobs = this.#ended;
+    this.#ended = [];
+    const succeeded: Job[] = [];
+    for (const job of jobs) {
+      this.#attempts.delete(job.attempt);
+      const ended = job.attempt.seal();
+      const owns = aborted || job.hold.owns();
+      if (ended.kind === 'success' && owns === true && !aborted && job.stored === undefined) succeeded.push(job);
+      else void this.#settleWith(job, this.#verdictAfter(job, ended, owns));
+    }
+    if (succeeded.length > 0) void this.#storeAll(succeeded);
+  }
+
+  async #storeAll(succeeded: readonly Job[]): Promise<void> {
+    const { states, sender } = this.#engine;
+    const expiresInSeconds = sender.expiresInSeconds(undefined);
+    const outcomes = await states.writeAll(
+      succeeded.map(({ attempt }) => ({ state: attempt.success(), expiresInSeconds })),
+    );
+    for (const [i, job] of succeeded.entries()) this.#stored(job, outcomes[i] as Outcome);
+  }
+
+  #stored(job: Job, outcome: Outcome): void {
+    const { attempt, hold } = job;
+    if (outcome.status !== 'stored' || this.#aborted.signal.aborted)
+      void this.#settleWith(job, this.#succeeded(attempt, outcome));
+    else if (hasFollowUps(attempt.signature)) void this.#settleWith(job, this.#followUp(attempt));
+    else {
+      this.#engine.telemetry.record('task.succeeded', 1, attempt.signature);
+      hold.settle(ack);
+    }
+  }
+
+  /** @param owns what `hold.owns` has answered. */
+  async #verdictAfter(
+    { hold, attempt, task, stored }: Job,
+    ended: Ended,
+    owns: boolean | Promise<boolean>,
+  ): Promise<Verdict> {
+    this.#aborted.signal.throwIfAborted();
+    if (owns !== true && !(await this.#stillOwns(hold, owns))) return this.#letGo(attempt);
+    await stored; // when the task was sent
+    if (ended.kind === 'success') return this.#succeeded(attempt);
+    return this.#retried(attempt, task, ended) ?? this.#failed(attempt, ended.error);
+  }
+
   /** @param answer what `owns` has answered, which may not be the last word. */
-  async #stillOwns({ owns }: Hold, answer: boolean | Promise<boolean>): Promise<boolean> {
+  async #stillOwns(hold: Hold, answer: boolean | Promise<boolean>): Promise<boolean> {
     let first: typeof answer | undefined = answer;
     return this.#persistence.untilDone('asked who has a message', async () => {
-      const asked = first ?? owns?.() ?? true;
+      const asked = first ?? hold.owns();
       first = undefined;
       return asked;
     });
@@ -226,11 +317,17 @@ export class Processor {
     }
   }
 
-  async #succeeded(attempt: Attempt, results: readonly TaskResult[]): Promise<Verdict> {
-    const refused = await this.#persistence.store(attempt.stateOf('SUCCESS', { results }));
-    if (refused !== undefined) return this.#failed(attempt, refused);
-    this.#engine.telemetry.record('task.succeeded', 1, attempt.signature);
-    return ackAfter(this.#followUps.succeeded(attempt.signature, results, endingOf(attempt)));
+  /** @param first what became of its state, where that was written. */
+  async #succeeded(attempt: Attempt, first?: Outcome): Promise<Verdict> {
+    const refused = await this.#persistence.store(attempt.success(), undefined, first);
+    return refused === undefined ? this.#followUp(attempt) : this.#failed(attempt, refused);
+  }
+
+  async #followUp(attempt: Attempt): Promise<Verdict> {
+    const { signature, results } = attempt;
+    this.#engine.telemetry.record('task.succeeded', 1, signature);
+    await this.#followUps.succeeded(signature, results, endingOf(attempt));
+    return ack;
   }
 
   async #failed(attempt: Attempt, error: unknown): Promise<Verdict> {
@@ -295,11 +392,6 @@ export class Processor {
 
 function endingOf({ createdAt }: Attempt): Ending {
   return { again: false, sentAt: createdAt };
-}
-
-/** Nothing to follow up, for most tasks: then there is nothing to wait for either. */
-function ackAfter(followUps: Promise<void> | undefined): Verdict | Promise<Verdict> {
-  return followUps === undefined ? ack : followUps.then(() => ack);
 }
 
 function tooManyDeliveries({ name }: Signature, { deliveryCount }: Delivery): MachineryError {

@@ -2,8 +2,9 @@
 // workers. Sending goes through `sender.ts`, waiting through `result-waiter.ts`, running through `worker.ts`.
 
 import { basename } from 'node:path';
+import { setImmediate } from 'node:timers';
 import type { AsyncResult } from './async-result.ts';
-import { Attempt, type Ended, nextTurn } from './attempt.ts';
+import { Attempt, type Ended } from './attempt.ts';
 import type { Backend } from './backend.ts';
 import type { Broker } from './broker.ts';
 import { type Clock, clockCheck, systemClock } from './clock.ts';
@@ -449,8 +450,8 @@ export class Server implements AsyncDisposable {
     const attempt = new Attempt(received as Sendable, this.#engine);
     const args = attempt.decodeArgs(task);
     if (args !== undefined) {
-      await attempt.run(task, args);
-      await nextTurn();
+      await attempt.result(task, args);
+      await new Promise((resolve) => setImmediate(resolve)); // by then what it left rejected was reported
     }
     return attempt.seal();
   }

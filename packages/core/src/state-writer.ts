@@ -40,6 +40,11 @@ export class StateWriter {
     return this.#storesResults ? this.#batcher.add(write) : Promise.resolve(stored);
   }
 
+  /** The same for states that come together. */
+  writeAll(writes: readonly StateWrite[]): Promise<Outcome[]> {
+    return this.#storesResults ? this.#batcher.addAll(writes) : Promise.resolve(writes.map(() => stored));
+  }
+
   /** Writes the state of a task if it is still being worked on in `announceAfterMs`. */
   announce(task: Announced): void {
     if (!this.#storesResults) return;

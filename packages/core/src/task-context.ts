@@ -61,8 +61,17 @@ export interface RunningAttempt {
 const running = new AsyncLocalStorage<RunningAttempt>();
 
 /** Runs `fn` as part of an attempt: everything that it starts knows the attempt. */
-export function runAttempt<T>(attempt: RunningAttempt, fn: () => T): T {
-  return running.run(attempt, fn);
+export function runAttempt<Args extends unknown[]>(
+  attempt: RunningAttempt,
+  fn: (...args: Args) => void,
+  ...args: Args
+): void {
+  running.run(attempt, fn, ...args);
+}
+
+/** Calls `fn` as part of no attempt: what goes on after a task is not the task's. */
+export function leaveAttempt(fn: () => void): void {
+  running.exit(fn);
 }
 
 /** The attempt that the calling code belongs to; undefined outside of tasks. */

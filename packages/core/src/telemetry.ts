@@ -31,6 +31,11 @@ export class SafeTelemetry {
     this.#logger = logger;
   }
 
+  /** Whether something goes around attempts. */
+  get wrapsTasks(): boolean {
+    return this.#telemetry.runTask !== undefined;
+  }
+
   injectHeaders(signature: Signature): Readonly<Record<string, string>> | undefined {
     if (this.#telemetry.injectHeaders === undefined) return undefined;
     return this.#guarded(() => this.#telemetry.injectHeaders?.(signature));

@@ -15,6 +15,12 @@ import { guardProcess } from './task-context.ts';
 export interface WorkerOptions {
   /** How many tasks run at once. Default: 10. 0 is Go's "no limit", which means 1,000. */
   readonly concurrency?: number;
+  /**
+   * How many messages may be taken ahead while tasks are quick, so that the next are there when the last have ended. They
+   * are given back when they wait for longer than 5 ms. Default: as many as run at once; 0: none. Brokers that push
+   * (AMQP, Pub/Sub) have settings of their own, and a `preConsumeHandler` takes none ahead.
+   */
+  readonly prefetch?: number;
   /** The queue to consume. Default: the server's default queue. */
   readonly queue?: string;
   /** A task whose message was delivered more often than this without being settled ends its process, and is a FAILURE. Default: 10. */
@@ -53,6 +59,7 @@ export class Worker implements AsyncDisposable {
     checkOptions('newWorker', options, {
       concurrency: optional(integer({ min: 0, max: 100_000 })),
       queue: optional(string),
+      prefetch: optional(integer({ min: 0, max: 100_000 })),
       maxDeliveries: optional(integer({ min: 1 })),
       errorHandler: optional(fn),
       preTaskHandler: optional(fn),
@@ -84,7 +91,8 @@ export class Worker implements AsyncDisposable {
       tag: consumerTag,
       concurrency: this.concurrency,
       logger: server.logger,
-      handle: (delivery, hold) => this.#processor.handle(delivery, hold),
+      handle: (hold) => this.#processor.handle(hold),
+      prefetch: options.prefetch,
       mayTake: preConsumeHandler && (() => preConsumeHandler(this)),
       onError: errorHandler,
     });

@@ -45,6 +45,7 @@ for (const [name, plan] of Object.entries(tasks)) {
 }
 
 const worker = server.newWorker(`failpoints-${process.pid}`, {
+  prefetch: 0, // a point is about what is in hand
   concurrency: failpoint?.task === undefined ? 10 : 1,
   preTaskHandler: () => (armed?.stalls('after-state:RECEIVED') ? never : undefined),
 });

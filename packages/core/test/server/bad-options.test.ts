@@ -103,8 +103,8 @@ describe('newWorker', () => {
     [{ postTaskHandler: 1n }, 'expected `postTaskHandler` to be a function, got `1` (bigint)'],
     [{ preConsumeHandler: true }, 'expected `preConsumeHandler` to be a function, got `true` (boolean)'],
     [
-      { prefetch: 1 },
-      'unknown option `prefetch`, known are concurrency, queue, maxDeliveries, errorHandler, preTaskHandler, postTaskHandler, preConsumeHandler',
+      { slots: 1 },
+      'unknown option `slots`, known are concurrency, queue, prefetch, maxDeliveries, errorHandler, preTaskHandler, postTaskHandler, preConsumeHandler',
     ],
   ])('refuses %o', async (options, message) => {
     const { server } = testServer();
