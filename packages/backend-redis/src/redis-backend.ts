@@ -32,12 +32,14 @@ import {
 import {
   connectionChecks,
   connectRedis,
+  type LendsStates,
   type RedisClient,
   type RedisConnection,
   type RedisConnectionOptions,
   redisError,
   runScript,
   slotTag,
+  statesOnServer,
 } from '@machinery/redis-client';
 import { claimChord, claimChordInCluster, finishChord, replaceState, storeStates } from './scripts.ts';
 import { channelOf, payloadOf, Watches } from './watches.ts';
@@ -60,14 +62,20 @@ const storeLength = 1_000_000;
 /** How long `close` waits for what is being written, in milliseconds. */
 const closingMs = 1_000;
 
-/** A write, and what is stored; undefined: that depends on what is there. */
-interface Text {
-  readonly write: StateWrite;
-  readonly text: string | undefined;
+/** States that are stored with one call. */
+interface Chunk {
+  readonly expiresInSeconds: number;
+  /** Whether their ends are said. */
+  readonly said: boolean;
+  readonly keys: string[];
+  readonly texts: string[];
+  /** Their places among the writes. */
+  readonly places: number[];
+  length: number;
 }
 
 /** A result backend on Redis, shared with Go's workers and clients. */
-export class RedisBackend implements Backend {
+export class RedisBackend implements Backend, LendsStates {
   readonly contractVersion: ContractVersion = contractVersion;
   readonly name: string = '@machinery/backend-redis';
   readonly capabilities: BackendCapabilities;
@@ -99,6 +107,11 @@ export class RedisBackend implements Backend {
     this.#logger = logger;
   }
 
+  /** @internal */
+  [statesOnServer](connection: RedisConnection): ((state: TaskState) => string) | undefined {
+    return connection.sharesDatabaseWith(this.#connection) ? encodeState : undefined;
+  }
+
   /** Failures are ERR_MACHINERY_BACKEND_UNAVAILABLE, which may pass, ERR_MACHINERY_BACKEND_FAILED and ERR_MACHINERY_CLOSED. */
   write(writes: readonly StateWrite[]): Promise<Outcome[]> {
     const outcomes = this.#write(writes).finally(() => this.#writing.delete(outcomes));
@@ -108,48 +121,52 @@ export class RedisBackend implements Backend {
 
   async #write(writes: readonly StateWrite[]): Promise<Outcome[]> {
     if (this.#closed) return writes.map(() => failed(closed(), false));
-    const outcomes = new Map<StateWrite, Outcome>();
-    const store = async (chunk: readonly Text[]) => {
-      const all = await this.#storeChunk(chunk);
-      for (const [i, { write }] of chunk.entries()) outcomes.set(write, all[i] as Outcome);
-    };
-    await Promise.all(this.#chunks(writes).map(store));
-    return writes.map((write) => outcomes.get(write) as Outcome);
+    const outcomes = new Array<Outcome>(writes.length);
+    const alone: number[] = [];
+    const storing = this.#chunks(writes, alone).map((chunk) => this.#storeChunk(chunk, writes, outcomes));
+    await Promise.all([...storing, ...alone.map((place) => this.#storeAlone(writes, place, outcomes))]);
+    return outcomes;
   }
 
-  /** What is stored with one call: as much as can be. */
-  #chunks(writes: readonly StateWrite[]): Text[][] {
-    const chunks: Text[][] = [];
-    let chunk: Text[] = [];
-    let length = 0;
-    for (const write of writes) {
-      const text = isWhole(write) ? encodeState(write.state) : undefined;
-      if (text === undefined || this.#connection.isCluster) {
-        chunks.push([{ write, text }]);
+  /** What is stored with one call: as much as can be. @param alone gets the places of the others. */
+  #chunks(writes: readonly StateWrite[], alone: number[]): Chunk[] {
+    const chunks: Chunk[] = [];
+    const open = new Map<number, Chunk>();
+    for (let place = 0; place < writes.length; place++) {
+      const { state, expiresInSeconds } = writes[place] as StateWrite;
+      if (this.#connection.isCluster || !isWhole(state)) {
+        alone.push(place);
         continue;
       }
-      if (chunk.length === 0 || chunk.length === storeSize || length + text.length > storeLength) {
-        chunk = [];
-        length = 0;
+      const text = encodeState(state);
+      const said = this.#isSaid(state);
+      const kind = expiresInSeconds * 2 + Number(said);
+      let chunk = open.get(kind);
+      if (chunk === undefined || chunk.keys.length === storeSize || chunk.length + text.length > storeLength) {
+        chunk = { expiresInSeconds, said, keys: [], texts: [], places: [], length: 0 };
+        open.set(kind, chunk);
         chunks.push(chunk);
       }
-      chunk.push({ write, text });
-      length += text.length;
+      chunk.keys.push(state.taskUuid);
+      chunk.texts.push(text);
+      chunk.places.push(place);
+      chunk.length += text.length;
     }
     return chunks;
   }
 
   /** What Redis refuses of several, it may refuse for one of them: then each is stored by itself. */
-  async #storeChunk(chunk: readonly Text[]): Promise<Outcome[]> {
-    if (chunk.length > 1) {
-      const together = await this.#outcomeOf(`store ${chunk.length} states`, () => this.#storeAll(chunk));
-      if (together.status !== 'failed' || together.retryable) return chunk.map(() => together);
-    }
-    return Promise.all(
-      chunk.map((one) =>
-        this.#outcomeOf(`store the state of task ${one.write.state.taskUuid}`, () => this.#store(one)),
-      ),
-    );
+  async #storeChunk(chunk: Chunk, writes: readonly StateWrite[], outcomes: Outcome[]): Promise<void> {
+    const { keys, places } = chunk;
+    const together = await this.#outcomeOf(`store ${keys.length} states`, () => this.#storeAll(chunk));
+    if (together.status !== 'failed' || together.retryable) for (const place of places) outcomes[place] = together;
+    else await Promise.all(places.map((place) => this.#storeAlone(writes, place, outcomes)));
+  }
+
+  async #storeAlone(writes: readonly StateWrite[], place: number, outcomes: Outcome[]): Promise<void> {
+    const write = writes[place] as StateWrite;
+    const doing = `store the state of task ${write.state.taskUuid}`;
+    outcomes[place] = await this.#outcomeOf(doing, () => this.#store(write));
   }
 
   async #outcomeOf(doing: string, store: () => Promise<void>): Promise<Outcome> {
@@ -232,16 +249,15 @@ export class RedisBackend implements Backend {
     await Promise.all([this.#connection.close(), this.#watches?.close()]);
   }
 
-  async #storeAll(chunk: readonly Text[]): Promise<void> {
-    const said = chunk.map(({ write: { state } }) => (this.#isSaid(state) ? 1 : 0)).join('');
-    const texts = chunk.flatMap(({ write, text }) => [text as string, write.expiresInSeconds]);
-    const keys = chunk.map(({ write: { state } }) => state.taskUuid);
-    await runScript(this.#connection.client, { ...storeStates, keys: keys.length }, ...keys, said, ...texts);
+  async #storeAll({ keys, texts, said, expiresInSeconds }: Chunk): Promise<void> {
+    const script = { ...storeStates, keys: keys.length };
+    await runScript(this.#connection.client, script, ...keys, said ? 1 : 0, expiresInSeconds, ...texts);
   }
 
-  async #store({ write, text }: Text): Promise<void> {
+  async #store(write: StateWrite): Promise<void> {
     const { client } = this.#connection;
-    await (text === undefined ? this.#merge(client, write) : this.#overwrite(client, write, text));
+    const { state } = write;
+    await (isWhole(state) ? this.#overwrite(client, write, encodeState(state)) : this.#merge(client, write));
   }
 
   async #merge(client: RedisClient, write: StateWrite): Promise<void> {
@@ -328,7 +344,7 @@ export class RedisBackend implements Backend {
 }
 
 /** Whether nothing of what is stored needs to be kept: PENDING starts over, and a final state says all. */
-function isWhole({ state: { state, createdAt, taskName } }: StateWrite): boolean {
+function isWhole({ state, createdAt, taskName }: TaskState): boolean {
   return state === 'PENDING' || (isFinal(state) && createdAt !== undefined && taskName !== '');
 }
 

@@ -9,23 +9,24 @@ export const storeStates = script(
   1, // or more
   `
 -- KEYS    the states
--- ARGV    1 a digit for each, 1 if its end is said, then for each its text, and for how many seconds
+-- ARGV    1 1 if their ends are said, 2 for how many seconds, then their texts
 -- RETURNS nothing
 -- ATOMIC BECAUSE one call costs less than many; it need not be
-local said, last, texts = {}, nil, nil
+for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 2], 'EX', ARGV[2]) end
+if ARGV[1] == '0' then return end
+local said, prefix, texts = {}, nil, nil
 for i, key in ipairs(KEYS) do
-  local text = ARGV[2 * i]
-  redis.call('SET', key, text, 'EX', ARGV[2 * i + 1])
-  if ARGV[1]:byte(i) == 49 then
+  if not (prefix and key:find(prefix, 1, true) == 1) then
     -- As \`channelOf\` and \`payloadOf\` (watches.ts) have it
     local at = key:find('_', 1, true)
-    local name = at and key:byte(at + 9) == 45 and key:sub(at + 1, at + 8) or key
-    if name ~= last then
-      last, texts = name, said[name] or {}
-      said[name] = texts
-    end
-    texts[#texts + 1] = #text > ${largestSaid} and key or text
+    local isUuid = at and key:byte(at + 9) == 45
+    local name = isUuid and key:sub(at + 1, at + 8) or key
+    prefix = isUuid and key:sub(1, at + 9) or nil
+    texts = said[name] or {}
+    said[name] = texts
   end
+  local text = ARGV[i + 2]
+  texts[#texts + 1] = #text > ${largestSaid} and key or text
 end
 for name, payloads in pairs(said) do redis.pcall('PUBLISH', 'machinery:done:' .. name, table.concat(payloads, '\\n')) end
 `,

@@ -3,6 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import {
+  type Backend,
   type Broker,
   type BrokerCapabilities,
   type BrokerEnvironment,
@@ -18,18 +19,24 @@ import {
   type Message,
   type Outcome,
   optionalOption,
+  type Send,
+  type StateWrite,
   stored,
   stringOption,
 } from '@machinery/core';
 import {
   connectionChecks,
   connectRedis,
+  type LendsStates,
   type RedisConnection,
   type RedisConnectionOptions,
   redisError,
+  runScript,
+  statesOnServer,
 } from '@machinery/redis-client';
 import { DelayedMover } from './delayed-mover.ts';
 import { blockSeconds, RedisConsumer, type RedisConsumerOptions } from './redis-consumer.ts';
+import { send } from './scripts.ts';
 
 export interface RedisBrokerOptions extends RedisConnectionOptions {
   /** The sorted set of delayed messages. Default: `delayed_tasks`, as in Go. */
@@ -51,10 +58,25 @@ export interface RedisBrokerOptions extends RedisConnectionOptions {
 /** The most characters that one command pushes. */
 const pushLength = 1_000_000;
 
-/** Messages of one publish that go to one place; undefined: they are delayed. */
+/** The state of a task that is sent, as the backend encodes it. */
+interface PendingText extends StateWrite {
+  readonly text: string;
+}
+
+/** What one command stores of a publish. */
 interface Destination {
+  /** Undefined: the messages are delayed. */
   readonly queue: string | undefined;
-  readonly messages: Message[];
+  /** Places among the messages of the publish. */
+  readonly places: number[];
+  /** The messages; those that are delayed each after its score. */
+  readonly values: string[];
+  /** The states that are stored before them. */
+  readonly keys: string[];
+  readonly texts: string[];
+  readonly expiresInSeconds: number;
+  /** In characters. */
+  length: number;
 }
 
 type Lease = Pick<RedisConsumerOptions, 'leaseMs' | 'beatMs' | 'scanMs' | 'maxBlockedMs'>;
@@ -119,12 +141,31 @@ export class RedisBroker implements Broker {
 
   /** Outcomes: `failed`, retryable, when Redis is away; `unknown` when the connection was lost before the reply. */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
-    const published = this.#publish(messages).finally(() => this.#publishing.delete(published));
-    this.#publishing.add(published);
-    return published;
+    return this.#track(this.#publish(messages));
   }
 
-  async #publish(messages: readonly Message[]): Promise<Outcome[]> {
+  /** With a backend on the same database, a send is one command. */
+  sendingWith(backend: Backend): ((sends: readonly Send[]) => Promise<Outcome[]>) | undefined {
+    const encode = (backend as Partial<LendsStates>)[statesOnServer]?.(this.#connection);
+    if (encode === undefined) return undefined;
+    return (sends) => {
+      const states = sends.map(({ pending }) => ({ ...pending, text: encode(pending.state) }));
+      return this.#track(
+        this.#publish(
+          sends.map(({ message }) => message),
+          states,
+        ),
+      );
+    };
+  }
+
+  #track(publishing: Promise<Outcome[]>): Promise<Outcome[]> {
+    const tracked = publishing.finally(() => this.#publishing.delete(tracked));
+    this.#publishing.add(tracked);
+    return tracked;
+  }
+
+  async #publish(messages: readonly Message[], states?: readonly PendingText[]): Promise<Outcome[]> {
     try {
       if (this.#closed !== undefined) throw closedError();
       await this.#ready();
@@ -132,13 +173,13 @@ export class RedisBroker implements Broker {
       const failure = redisError('broker', 'be reached', error);
       return messages.map(() => failed(failure, failure.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE'));
     }
-    const outcomes = new Map<Message, Outcome>();
+    const outcomes = new Array<Outcome>(messages.length);
     const push = async (destination: Destination) => {
       const outcome = await this.#push(destination);
-      for (const message of destination.messages) outcomes.set(message, outcome);
+      for (const place of destination.places) outcomes[place] = outcome;
     };
-    await Promise.all(this.#destinationsOf(messages).map(push));
-    return messages.map((message) => outcomes.get(message) as Outcome);
+    await Promise.all(this.#destinationsOf(messages, states).map(push));
+    return outcomes;
   }
 
   async consume({ queue, tag }: ConsumeOptions): Promise<Consumer> {
@@ -201,32 +242,43 @@ export class RedisBroker implements Broker {
     this.#isTimed = true;
   }
 
-  /** Where messages go, each with one command: the delayed set, and each queue. */
-  #destinationsOf(messages: readonly Message[]): Destination[] {
+  /** Where messages go, each with one command: the delayed set, and each queue. States of one command expire alike. */
+  #destinationsOf(messages: readonly Message[], states: readonly PendingText[] | undefined): Destination[] {
     const now = performance.now() + this.#aheadMs;
     const all: Destination[] = [];
-    const open = new Map<string | undefined, { destination: Destination; length: number }>();
-    for (const message of messages) {
-      const { routingKey, dueAtMs, body } = message;
+    const open = new Map<string | undefined, Destination>();
+    for (const [place, { routingKey, dueAtMs, body }] of messages.entries()) {
       const queue = dueAtMs === undefined || dueAtMs <= now ? routingKey : undefined;
-      const there = open.get(queue);
-      if (there !== undefined && there.length + body.length <= pushLength) {
-        there.destination.messages.push(message);
-        there.length += body.length;
-      } else {
-        const destination = { queue, messages: [message] };
-        open.set(queue, { destination, length: body.length });
-        all.push(destination);
+      const state = states?.[place];
+      const expiresInSeconds = state?.expiresInSeconds ?? 0;
+      const length = body.length + (state?.text.length ?? 0);
+      let to = open.get(queue);
+      if (to === undefined || to.length + length > pushLength || to.expiresInSeconds !== expiresInSeconds) {
+        to = { queue, expiresInSeconds, places: [], values: [], keys: [], texts: [], length: 0 };
+        open.set(queue, to);
+        all.push(to);
       }
+      to.length += length;
+      to.places.push(place);
+      if (queue === undefined) to.values.push(`${dueAtMs}000000`);
+      to.values.push(body);
+      if (state === undefined) continue;
+      to.keys.push(state.state.taskUuid);
+      to.texts.push(state.text);
     }
     return all;
   }
 
-  async #push({ queue, messages }: Destination): Promise<Outcome> {
+  async #push({ queue, expiresInSeconds, keys, texts, values }: Destination): Promise<Outcome> {
     const { client } = this.#connection;
+    const key = queue ?? this.#delayedKey;
     try {
-      if (queue !== undefined) await client.rpush(queue, ...messages.map(({ body }) => body));
-      else await client.zadd(this.#delayedKey, ...messages.flatMap(({ body, dueAtMs }) => [`${dueAtMs}000000`, body]));
+      if (keys.length > 0) {
+        const script = { ...send, keys: keys.length + 1 };
+        const command = queue === undefined ? 'ZADD' : 'RPUSH';
+        await runScript(client, script, key, ...keys, command, expiresInSeconds, ...texts, ...values);
+      } else if (queue === undefined) await client.zadd(key, ...values);
+      else await client.rpush(key, ...values);
       return stored;
     } catch (error) {
       const where = queue === undefined ? 'delayed messages' : `to queue ${queue}`;

@@ -92,6 +92,20 @@ local function recover(queue, inflight, workers, deliveries, front)
 end
 `;
 
+/** Stores the PENDING states of tasks, and publishes their messages. */
+export const send = script(
+  1, // and the states
+  `
+-- KEYS    1 the queue, or the sorted set of what is delayed; then the states
+-- ARGV    1 RPUSH or ZADD, 2 for how many seconds to keep the states; their texts; the messages, for ZADD each after its score
+-- RETURNS nothing
+-- ATOMIC BECAUSE a state comes before its message; it need not be
+local n = #KEYS - 1
+for i = 1, n do redis.call('SET', KEYS[i + 1], ARGV[i + 2], 'EX', ARGV[2]) end
+redis.call(ARGV[1], KEYS[1], unpack(ARGV, n + 3))
+`,
+);
+
 /** Settles what is done, and takes up to as many messages as there are free slots. */
 export const exchange = script(
   9,

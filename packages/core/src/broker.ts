@@ -1,6 +1,7 @@
 // The contract of a broker: publish messages, and consume a queue in batches where settling what is done rides along
 // with taking more. An adapter is transport only; slots, unknown tasks, retries and broken messages are core's.
 
+import type { Backend, StateWrite } from './backend.ts';
 import type { ContractVersion } from './contract-version.ts';
 import type { Logger } from './logger.ts';
 import type { Outcome } from './outcome.ts';
@@ -15,6 +16,12 @@ export interface Message {
   readonly dueAtMs?: number;
   /** The decoded body, for what a transport needs of it: uuid, headers, priority, brokerMessageGroupId. */
   readonly signature: Signature;
+}
+
+/** A message, and the PENDING state of its task. */
+export interface Send {
+  readonly message: Message;
+  readonly pending: StateWrite;
 }
 
 /** A message in a consumer's hands. Adapters hand out objects of their own that also hold what settling needs. */
@@ -102,6 +109,14 @@ export interface Broker {
    * large is ERR_MACHINERY_MESSAGE_TOO_LARGE. After `close`: ERR_MACHINERY_CLOSED, as outcomes or as a rejection.
    */
   publish(messages: readonly Message[]): Promise<Outcome[]>;
+
+  /**
+   * Optional: where `backend` keeps its states on the broker's own server, how to store the PENDING states of tasks and to
+   * publish their messages in one step; undefined where it does not. It answers as `publish` does: a message that is
+   * stored has its state stored, and none is stored before its state. Asked once, by each `new Server`, which otherwise
+   * calls `write` and then `publish`; a broker that wraps another must not have it, or what is sent passes it by.
+   */
+  sendingWith?(backend: Backend): ((sends: readonly Send[]) => Promise<Outcome[]>) | undefined;
 
   /**
    * Starts to consume `queue`. Resolves when the topology stands and the consumer can take. Rejects with

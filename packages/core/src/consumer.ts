@@ -40,7 +40,7 @@ export interface ConsumerLoopOptions {
   readonly logger: Logger;
   /** Works on a delivery: releases and settles it, perhaps before it returns. Never throws. */
   readonly handle: (hold: Hold) => void;
-  /** How many messages may be taken ahead of the slots. Default: as many as there are slots. */
+  /** How many messages may be taken ahead of the slots. Default: ten for each slot, up to 1,000. */
   readonly prefetch?: number | undefined;
   /** Asked before taking; false means to ask again a little later. */
   readonly mayTake: (() => boolean | Promise<boolean>) | undefined;
@@ -52,16 +52,17 @@ export interface ConsumerLoopOptions {
 const rideAlongMs = 5;
 /** How long `mayTake` is left alone after it said no, in milliseconds. */
 const mayTakeAgainMs = 100;
-/** Messages are taken ahead when those taken last were done within this time, in milliseconds, and wait no longer. */
-const quickMs = 5;
+/** What is taken ahead waits no longer for a slot, in milliseconds. */
+const maxWaitMs = 10;
+/** More is taken ahead when what was taken before was done in this time, in milliseconds. */
+const quickMs = 2.5;
+const maxAheadByDefault = 1_000;
 /** How often the last verdicts are offered to a broker that is away while stopping. */
 const lastTries = 5;
 
 export class ConsumerLoop {
   readonly #options: ConsumerLoopOptions;
   readonly #slots: number;
-  /** How many that have begun may be in hand. */
-  readonly #maxBegun: number;
   /** How many may ever be taken ahead of the slots. */
   readonly #maxAhead: number;
   readonly #inHand = new Set<Held>();
@@ -96,9 +97,7 @@ export class ConsumerLoop {
     this.#slots = eager === true ? Number.POSITIVE_INFINITY : options.concurrency;
     // What is pushed is ahead as it is, and `mayTake` wants to be asked.
     const takesAhead = eager !== true && pushes !== true && options.mayTake === undefined;
-    this.#maxAhead = takesAhead ? (options.prefetch ?? this.#slots) : 0;
-    // A slot is free once its task has ended; storing its state and sending its callbacks overlap with the next task.
-    this.#maxBegun = this.#slots * 2;
+    this.#maxAhead = takesAhead ? (options.prefetch ?? Math.min(this.#slots * 10, maxAheadByDefault)) : 0;
   }
 
   /** Resolves when messages are being taken. A broker that is away is waited for. */
@@ -107,7 +106,7 @@ export class ConsumerLoop {
     this.#phase = 'running';
     for (;;) {
       try {
-        const maxInHand = this.#maxBegun + this.#maxAhead;
+        const maxInHand = this.#slots * 2 + this.#maxAhead * 3;
         this.#consumer = await broker.consume({ queue, tag, slots: this.#slots, maxInHand });
         break;
       } catch (error) {
@@ -181,9 +180,12 @@ export class ConsumerLoop {
     return this.#free() + this.#ahead - this.#waiting.length;
   }
 
-  /** How many tasks can begin. */
+  /**
+   * How many tasks can begin. A slot is free once its task has ended: storing its state and sending its callbacks overlap
+   * with the next tasks, but not with any number of them.
+   */
   #free(): number {
-    return Math.min(this.#slots - this.#running, this.#maxBegun - this.#inHand.size);
+    return Math.min(this.#slots - this.#running, (this.#slots + this.#ahead) * 2 - this.#inHand.size);
   }
 
   async #take(consumer: Consumer, want: number): Promise<void> {
@@ -216,7 +218,7 @@ export class ConsumerLoop {
   #adapt(deliveries: readonly Delivery[]): void {
     if (deliveries.length === 0) return;
     const wasEmpty = this.#running === 0 && this.#waiting.length === 0;
-    const wereQuick = this.#endedAt >= this.#takenAt && this.#endedAt - this.#takenAt < quickMs / 2;
+    const wereQuick = this.#endedAt >= this.#takenAt && this.#endedAt - this.#takenAt < quickMs;
     if (deliveries.some(({ redelivered }) => redelivered)) this.#ahead = 0;
     else if (wasEmpty && wereQuick) this.#ahead = Math.min(this.#maxAhead, Math.max(1, this.#ahead * 2));
     this.#takenAt = performance.now();
@@ -226,6 +228,7 @@ export class ConsumerLoop {
   #fill(): void {
     if (this.#isFilling) return;
     this.#isFilling = true;
+    const since = performance.now();
     while (this.#free() > 0 && this.#mayRun()) {
       const delivery = this.#waiting.shift();
       if (delivery === undefined) break;
@@ -233,18 +236,20 @@ export class ConsumerLoop {
       const held = new Held(delivery, this.#keeper);
       this.#inHand.add(held);
       this.#options.handle(held);
+      if (this.#ahead > 0 && performance.now() - since > maxWaitMs) this.#giveBack();
     }
     this.#isFilling = false;
     if (this.#waiting.length === 0) this.#endGiveBack();
     else if (!this.#mayRun()) this.#giveBack();
-    else this.#giveBackTimer ??= setTimeout(() => this.#giveBack(), quickMs);
+    else this.#giveBackTimer ??= setTimeout(() => this.#giveBack(), maxWaitMs);
   }
 
-  /** What waits for a slot goes back to its place: tasks are not quick any more, or none may run. */
+  /** What cannot begin now goes back to its place: tasks are not quick any more, or none may run. */
   #giveBack(): void {
     this.#endGiveBack();
     this.#ahead = 0;
-    for (const delivery of this.#waiting.splice(0)) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    const kept = this.#mayRun() ? Math.max(0, this.#free()) : 0;
+    for (const delivery of this.#waiting.splice(kept)) this.#settle({ kind: 'requeue', position: 'front', delivery });
     this.#wake?.();
   }
 

@@ -121,6 +121,7 @@ export type {
   Consumer,
   Delivery,
   Message,
+  Send,
   Settlement,
 } from './broker.ts';
 export type { Alarm, Clock } from './clock.ts';

@@ -42,7 +42,7 @@ interface Job {
   readonly attempt: Attempt;
   readonly task: RegisteredTask;
   /** The state that is stored, where it was asked for. */
-  stored: Promise<TaskState | undefined> | undefined;
+  readonly stored: Promise<TaskState | undefined> | undefined;
 }
 
 export class Processor {
@@ -87,9 +87,16 @@ export class Processor {
   #begin(hold: Hold): void {
     const { delivery } = hold;
     const signature = this.#decode(delivery);
-    if (signature instanceof Error) return hold.settle({ kind: 'dead', reason: signature.message });
-    const task = this.#engine.registry.get(signature.name);
-    if (task === undefined) return this.#unregistered(signature, hold);
+    if (signature instanceof Error) hold.settle({ kind: 'dead', reason: signature.message });
+    else {
+      const task = this.#engine.registry.get(signature.name);
+      if (task === undefined) this.#unregistered(signature, hold);
+      else this.#carryOut(signature, task, hold);
+    }
+  }
+
+  #carryOut(signature: Sendable, task: RegisteredTask, hold: Hold): void {
+    const { delivery } = hold;
     const attempt = new Attempt(signature, this.#engine);
     const job: Job = { hold, attempt, task, stored: this.#lookBack(attempt, delivery) };
     if (isChordMember(signature)) this.#followUps.chords.hold(signature, delivery.redelivered);
@@ -100,7 +107,10 @@ export class Processor {
 
   #unregistered(signature: Sendable, hold: Hold): void {
     const verdict = this.#unknown.verdict(signature, hold.delivery.body);
-    if (verdict.kind !== 'ack') return hold.settle(verdict);
+    if (verdict.kind !== 'ack') {
+      hold.settle(verdict);
+      return;
+    }
     const dropped = this.#followUps.dropped(signature, 'A worker that does not know it has dropped it');
     dropped.then(
       () => hold.settle(verdict),

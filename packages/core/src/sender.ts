@@ -1,8 +1,9 @@
 // The way of a signature into the broker: completed, PENDING written, encoded, published, all in batches. Used by the
 // server for what users send and by the worker for callbacks and retries. Nothing here tries again: callers decide.
 
+import type { Backend, StateWrite } from './backend.ts';
 import { Batcher } from './batcher.ts';
-import type { Broker, Message } from './broker.ts';
+import type { Broker, Message, Send } from './broker.ts';
 import type { Clock } from './clock.ts';
 import { errorText, MachineryError } from './errors.ts';
 import { header } from './headers.ts';
@@ -33,6 +34,7 @@ export type PrePublishHandler = (signature: Signature) => Signature | undefined 
 
 export interface SenderOptions {
   readonly broker: Broker;
+  readonly backend: Backend;
   readonly clock: Clock;
   readonly states: StateWriter;
   readonly defaultQueue: string;
@@ -45,19 +47,23 @@ export interface SenderOptions {
 export class Sender {
   readonly #options: SenderOptions;
   readonly #publishes: Batcher<Message, Outcome>;
+  /** Where broker and backend do both in one step. */
+  readonly #sends: Batcher<Send, Outcome> | undefined;
   readonly #defaultRoutingKey: string;
   #lastNow = { time: 0, text: '' };
   #encoded: { readonly callback: Signature; readonly text: string } | undefined;
 
   constructor(options: SenderOptions) {
-    const { broker, defaultQueue } = options;
+    const { broker, backend, defaultQueue } = options;
     this.#options = options;
     this.#defaultRoutingKey = broker.defaultRoutingKey?.(defaultQueue) ?? defaultQueue;
-    this.#publishes = new Batcher(
-      (messages) => broker.publish(messages),
-      { maxItems: broker.capabilities.maxPublishBatch, unbatched: broker.capabilities.eager, faultOf: 'broker' },
-      (error) => ({ status: 'unknown', error }), // a publish that rejects says nothing of its messages: they may be out
-    );
+    const { maxPublishBatch: maxItems, eager: unbatched } = broker.capabilities;
+    const settings = { maxItems, unbatched, faultOf: 'broker' } as const;
+    // A call that rejects says nothing of its messages: they may be out.
+    const failure = (error: Error): Outcome => ({ status: 'unknown', error });
+    this.#publishes = new Batcher((messages) => broker.publish(messages), settings, failure);
+    const sending = backend.capabilities.storesResults ? broker.sendingWith?.(backend) : undefined;
+    this.#sends = sending && new Batcher(sending, settings, failure);
   }
 
   /**
@@ -85,9 +91,15 @@ export class Sender {
   }
 
   /** Writes PENDING and publishes. `failed` and `unknown` say that nothing, or perhaps something, was published. */
-  async send(signature: Sendable, signal?: AbortSignal): Promise<Outcome> {
+  send(signature: Sendable, signal?: AbortSignal): Promise<Outcome> {
     const message = this.encode(signature);
-    if (message instanceof MachineryError) return failed(message, false);
+    if (message instanceof MachineryError) return Promise.resolve(failed(message, false));
+    if (this.#sends === undefined) return this.#sendInTwoSteps(message, signature, signal);
+    const sent = this.#sends.add({ message, pending: this.#pending(signature, message.dueAtMs) });
+    return this.#options.telemetry.records ? sent.then((outcome) => this.#recorded(message, outcome)) : sent;
+  }
+
+  async #sendInTwoSteps(message: Message, signature: Sendable, signal: AbortSignal | undefined): Promise<Outcome> {
     const pending = await this.storePending(signature, message.dueAtMs);
     if (pending.status !== 'stored')
       return { status: 'failed', error: pending.error, retryable: pending.status === 'unknown' || pending.retryable };
@@ -102,12 +114,16 @@ export class Sender {
   }
 
   /** Writes PENDING; its time is the one that the message says, or now. */
-  storePending({ uuid, name, headers }: Pick<Named, 'uuid' | 'name' | 'headers'>, dueAtMs?: number): Promise<Outcome> {
-    const createdAt = headers?.[header.sentAt] ?? this.now();
-    return this.#options.states.write({
-      state: { taskUuid: uuid, taskName: name, state: 'PENDING', createdAt: createdAt as string },
+  storePending(task: Pick<Named, 'uuid' | 'name' | 'headers'>, dueAtMs?: number): Promise<Outcome> {
+    return this.#options.states.write(this.#pending(task, dueAtMs));
+  }
+
+  #pending({ uuid, name, headers }: Pick<Named, 'uuid' | 'name' | 'headers'>, dueAtMs?: number): StateWrite {
+    const createdAt = (headers?.[header.sentAt] as string | undefined) ?? this.now();
+    return {
+      state: { taskUuid: uuid, taskName: name, state: 'PENDING', createdAt },
       expiresInSeconds: this.expiresInSeconds(dueAtMs),
-    });
+    };
   }
 
   /** The message, or why the broker could never take it. */
@@ -121,9 +137,13 @@ export class Sender {
     }
   }
 
-  async publish(message: Message): Promise<Outcome> {
-    const outcome = await this.#publishes.add(message);
-    if (outcome.status === 'stored') this.#options.telemetry.record('task.sent', 1, message.signature);
+  publish(message: Message): Promise<Outcome> {
+    const published = this.#publishes.add(message);
+    return this.#options.telemetry.records ? published.then((outcome) => this.#recorded(message, outcome)) : published;
+  }
+
+  #recorded({ signature }: Message, outcome: Outcome): Outcome {
+    if (outcome.status === 'stored') this.#options.telemetry.record('task.sent', 1, signature);
     return outcome;
   }
 
@@ -134,8 +154,8 @@ export class Sender {
     return this.#options.resultsExpireInSeconds + waitSeconds;
   }
 
-  settled(): Promise<void> {
-    return this.#publishes.settled();
+  async settled(): Promise<void> {
+    await Promise.all([this.#publishes.settled(), this.#sends?.settled()]);
   }
 
   /** The time as it comes back from the state's CreatedAt; formatted once for a millisecond. */

@@ -143,7 +143,16 @@ export class Server implements AsyncDisposable {
       telemetry,
       registry: new Registry(),
       states,
-      sender: new Sender({ broker, clock, states, defaultQueue, resultsExpireInSeconds, telemetry, prePublishHandler }),
+      sender: new Sender({
+        broker,
+        backend,
+        clock,
+        states,
+        defaultQueue,
+        resultsExpireInSeconds,
+        telemetry,
+        prePublishHandler,
+      }),
       results: new ResultWaiter(backend, logger),
     };
   }

@@ -36,6 +36,11 @@ export class SafeTelemetry {
     return this.#telemetry.runTask !== undefined;
   }
 
+  /** Whether events are counted. */
+  get records(): boolean {
+    return this.#telemetry.record !== undefined;
+  }
+
   injectHeaders(signature: Signature): Readonly<Record<string, string>> | undefined {
     if (this.#telemetry.injectHeaders === undefined) return undefined;
     return this.#guarded(() => this.#telemetry.injectHeaders?.(signature));

@@ -17,8 +17,8 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /**
    * How many messages may be taken ahead while tasks are quick, so that the next are there when the last have ended. They
-   * are given back when they wait for longer than 5 ms. Default: as many as run at once; 0: none. Brokers that push
-   * (AMQP, Pub/Sub) have settings of their own, and a `preConsumeHandler` takes none ahead.
+   * are given back when they wait for longer than 10 ms. Default: ten times the concurrency, up to 1,000; 0: none. Brokers
+   * that push (AMQP, Pub/Sub) have settings of their own, and with a `preConsumeHandler` none are taken ahead.
    */
   readonly prefetch?: number;
   /** The queue to consume. Default: the server's default queue. */

@@ -99,6 +99,11 @@ export class RedisConnection {
       };
   }
 
+  /** Whether the settings of both lead to one database of one server: not in a Cluster, where keys have slots. */
+  sharesDatabaseWith(other: RedisConnection): boolean {
+    return !this.isCluster && !other.isCluster && databaseOf(this.client) === databaseOf(other.client);
+  }
+
   /** For connections from another thread; undefined when the settings have what cannot be sent there, functions of TLS for one. */
   get where(): RedisWhere | undefined {
     const { client } = this;
@@ -239,6 +244,18 @@ function clusterOptions({ retryStrategy: _, ...redisOptions }: Settings) {
 
 function retryMs(attempt: number): number {
   return Math.min(50 * 2 ** Math.min(attempt, 5), 1_000);
+}
+
+function databaseOf({ options }: RedisClient): string {
+  const { host, port, path, db, name, sentinels, username, password } = options as RedisOptions;
+  return JSON.stringify([
+    path ?? [host, port],
+    db,
+    name,
+    name === undefined ? undefined : sentinels,
+    username,
+    password,
+  ]);
 }
 
 /** Of another copy of ioredis, too. */

@@ -11,4 +11,5 @@ export {
 export { redisError } from './errors.ts';
 export { runScript, type Script, script } from './script.ts';
 export { slotTag } from './slot.ts';
+export { type LendsStates, statesOnServer } from './states.ts';
 export { parseRedisUrl, type RedisAddress, withoutPassword } from './url.ts';

@@ -30,6 +30,7 @@ export function armFailpoint({ broker, backend }: Adapters, failpoint: Failpoint
   return {
     stalls: (point) => failpoint.point === point && hands.aimed,
     broker: overlay(broker, {
+      sendingWith: () => undefined, // it would pass these by
       async publish(messages) {
         for (const [i, { signature }] of messages.entries()) {
           const isRetry = hands.hold(signature.uuid);
