@@ -40,6 +40,7 @@ import {
   runScript,
   slotTag,
   statesOnServer,
+  UnderWay,
 } from '@machinery/redis-client';
 import { claimChord, claimChordInCluster, finishChord, replaceState, storeStates } from './scripts.ts';
 import { channelOf, payloadOf, Watches } from './watches.ts';
@@ -83,7 +84,7 @@ export class RedisBackend implements Backend, LendsStates {
   readonly #watches: Watches | undefined;
   #logger: Logger = consoleLogger;
   #closed = false;
-  readonly #writing = new Set<Promise<unknown>>();
+  readonly #writing = new UnderWay();
   /** Claims that wait for Go's mutex, one at a time: Go gives up when it finds it taken too often. */
   #waiting: Promise<unknown> = Promise.resolve();
 
@@ -114,9 +115,7 @@ export class RedisBackend implements Backend, LendsStates {
 
   /** Failures are ERR_MACHINERY_BACKEND_UNAVAILABLE, which may pass, ERR_MACHINERY_BACKEND_FAILED and ERR_MACHINERY_CLOSED. */
   write(writes: readonly StateWrite[]): Promise<Outcome[]> {
-    const outcomes = this.#write(writes).finally(() => this.#writing.delete(outcomes));
-    this.#writing.add(outcomes);
-    return outcomes;
+    return this.#writing.during(() => this.#write(writes));
   }
 
   async #write(writes: readonly StateWrite[]): Promise<Outcome[]> {
@@ -244,7 +243,7 @@ export class RedisBackend implements Backend, LendsStates {
     this.#closed = true;
     const timer = new AbortController();
     const late = sleep(closingMs, undefined, { signal: timer.signal, ref: false }).catch(() => {});
-    await Promise.race([Promise.all(this.#writing), late]);
+    await Promise.race([this.#writing.none(), late]);
     timer.abort();
     await Promise.all([this.#connection.close(), this.#watches?.close()]);
   }

@@ -33,6 +33,7 @@ import {
   redisError,
   runScript,
   statesOnServer,
+  UnderWay,
 } from '@machinery/redis-client';
 import { DelayedMover } from './delayed-mover.ts';
 import { blockSeconds, RedisConsumer, type RedisConsumerOptions } from './redis-consumer.ts';
@@ -95,7 +96,7 @@ export class RedisBroker implements Broker {
   readonly #connection: RedisConnection;
   readonly #mover: DelayedMover;
   readonly #consumers = new Set<RedisConsumer>();
-  readonly #publishing = new Set<Promise<Outcome[]>>();
+  readonly #publishing = new UnderWay();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
   #isMoving = false;
   /** How far the server's clock is ahead of `performance.now()`, in milliseconds: what is not due there is not due. */
@@ -141,7 +142,7 @@ export class RedisBroker implements Broker {
 
   /** Outcomes: `failed`, retryable, when Redis is away; `unknown` when the connection was lost before the reply. */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
-    return this.#track(this.#publish(messages));
+    return this.#publishing.during(() => this.#publish(messages));
   }
 
   /** With a backend on the same database, a send is one command. */
@@ -149,36 +150,29 @@ export class RedisBroker implements Broker {
     const encode = (backend as Partial<LendsStates>)[statesOnServer]?.(this.#connection);
     if (encode === undefined) return undefined;
     return (sends) => {
+      const messages = sends.map(({ message }) => message);
       const states = sends.map(({ pending }) => ({ ...pending, text: encode(pending.state) }));
-      return this.#track(
-        this.#publish(
-          sends.map(({ message }) => message),
-          states,
-        ),
-      );
+      return this.#publishing.during(() => this.#publish(messages, states));
     };
-  }
-
-  #track(publishing: Promise<Outcome[]>): Promise<Outcome[]> {
-    const tracked = publishing.finally(() => this.#publishing.delete(tracked));
-    this.#publishing.add(tracked);
-    return tracked;
   }
 
   async #publish(messages: readonly Message[], states?: readonly PendingText[]): Promise<Outcome[]> {
     try {
       if (this.#closed !== undefined) throw closedError();
-      await this.#ready();
+      if (this.#connection.client.status !== 'ready' || !this.#isTimed) await this.#ready();
     } catch (error) {
       const failure = redisError('broker', 'be reached', error);
       return messages.map(() => failed(failure, failure.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE'));
     }
+    const destinations = this.#destinationsOf(messages, states);
+    const [only] = destinations;
     const outcomes = new Array<Outcome>(messages.length);
+    if (destinations.length === 1) return outcomes.fill(await this.#push(only as Destination));
     const push = async (destination: Destination) => {
       const outcome = await this.#push(destination);
       for (const place of destination.places) outcomes[place] = outcome;
     };
-    await Promise.all(this.#destinationsOf(messages, states).map(push));
+    await Promise.all(destinations.map(push));
     return outcomes;
   }
 
@@ -228,16 +222,14 @@ export class RedisBroker implements Broker {
   async #close(): Promise<void> {
     const moved = this.#mover.close();
     const closed = await Promise.allSettled([...this.#consumers].map((consumer) => consumer.close()));
-    await Promise.all([moved, ...this.#publishing]);
+    await Promise.all([moved, this.#publishing.none()]);
     await this.#connection.close();
     for (const result of closed) if (result.status === 'rejected') throw result.reason;
   }
 
   /** Connects, so that whatever fails after it may have been sent. */
   async #ready(): Promise<void> {
-    const { client } = this.#connection;
-    if (client.status === 'ready' && this.#isTimed) return;
-    const [seconds, microseconds] = await client.time();
+    const [seconds, microseconds] = await this.#connection.client.time();
     this.#aheadMs = Number(seconds) * 1_000 + Number(microseconds) / 1_000 - performance.now();
     this.#isTimed = true;
   }

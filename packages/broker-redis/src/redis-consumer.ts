@@ -6,7 +6,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Consumer, type Delivery, type Logger, MachineryError, type Settlement } from '@machinery/core';
-import { type RedisConnection, redisError, runScript } from '@machinery/redis-client';
+import { type RedisConnection, redisError, runScript, UnderWay } from '@machinery/redis-client';
 import { between, Heart, type Moment, now } from './heart.ts';
 import { keysOf, type QueueKeys } from './keys.ts';
 import { exchange, inHand, leave, moveRequeued, putBack, register, scan } from './scripts.ts';
@@ -82,7 +82,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   /** The numbers of the first batches of calls that are under way. */
   readonly #asking = new Set<number>();
   #exchanging = false;
-  readonly #running = new Set<Promise<unknown>>();
+  readonly #running = new UnderWay();
   /** A reply may have been lost. */
   #isUncertain = false;
   #failedAt = Number.NEGATIVE_INFINITY;
@@ -193,9 +193,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
   }
 
   #run(settled: readonly Settlement<RedisDelivery>[], want: number): Promise<RedisDelivery[]> {
-    const running = this.#settleAndTake(settled, want).finally(() => this.#running.delete(running));
-    this.#running.add(running);
-    return running;
+    return this.#running.during(() => this.#settleAndTake(settled, want));
   }
 
   async #settleAndTake(settled: readonly Settlement<RedisDelivery>[], want: number): Promise<RedisDelivery[]> {
@@ -381,7 +379,7 @@ export class RedisConsumer implements Consumer<RedisDelivery> {
     clearInterval(this.#scans);
     this.#heart?.stop();
     this.#wake?.();
-    await Promise.allSettled([this.#unblock(), ...this.#running]); // or what is under way registers again
+    await Promise.allSettled([this.#unblock(), this.#running.none()]); // or what is under way registers again
     const { list, intake, inFlight, workers, deliveries, front, sequence } = this.#keys;
     const { worker, connection, blocking, queue, onClose } = this.#options;
     const keys = [list, intake, inFlight, workers, deliveries, front, sequence];
