@@ -110,7 +110,12 @@ export class RedisBackend implements Backend, LendsStates {
 
   /** @internal */
   [statesOnServer](connection: RedisConnection): ((state: TaskState) => string) | undefined {
-    return connection.sharesDatabaseWith(this.#connection) ? encodeState : undefined;
+    const isWrapped = !(#connection in this) || this.write !== RedisBackend.prototype.write;
+    if (isWrapped || !connection.sharesDatabaseWith(this.#connection)) return undefined;
+    return (state) => {
+      if (this.#closed) throw closed();
+      return encodeState(state);
+    };
   }
 
   /** Failures are ERR_MACHINERY_BACKEND_UNAVAILABLE, which may pass, ERR_MACHINERY_BACKEND_FAILED and ERR_MACHINERY_CLOSED. */

@@ -6,7 +6,7 @@ export interface QueueKeys {
   readonly list: string;
   /** List: what a blocking command has moved for a worker, which takes it from there at once. */
   readonly intake: string;
-  /** Hash: what workers have in hand, by `<worker>:<number>`, each with its place in the queue: `<place> <body>`. */
+  /** Hash: what workers have in hand, by `<worker>:<number>`, as batches in MessagePack (`scripts.ts`). */
   readonly inFlight: string;
   /** Sorted set: when each worker's lease ends, in Unix milliseconds of the server. */
   readonly workers: string;

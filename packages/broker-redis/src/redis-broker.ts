@@ -147,6 +147,7 @@ export class RedisBroker implements Broker {
 
   /** With a backend on the same database, a send is one command. */
   sendingWith(backend: Backend): ((sends: readonly Send[]) => Promise<Outcome[]>) | undefined {
+    if (this.publish !== RedisBroker.prototype.publish) return undefined; // somebody wants to see what is published
     const encode = (backend as Partial<LendsStates>)[statesOnServer]?.(this.#connection);
     if (encode === undefined) return undefined;
     return (sends) => {
@@ -164,15 +165,15 @@ export class RedisBroker implements Broker {
       const failure = redisError('broker', 'be reached', error);
       return messages.map(() => failed(failure, failure.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE'));
     }
-    const destinations = this.#destinationsOf(messages, states);
-    const [only] = destinations;
     const outcomes = new Array<Outcome>(messages.length);
-    if (destinations.length === 1) return outcomes.fill(await this.#push(only as Destination));
-    const push = async (destination: Destination) => {
+    const push = async (destination: Destination): Promise<void> => {
       const outcome = await this.#push(destination);
-      for (const place of destination.places) outcomes[place] = outcome;
+      // What Redis refuses of several, it may refuse for the state of one of them: nothing was published.
+      const isRefused = outcome.status === 'failed' && !outcome.retryable && destination.keys.length > 1;
+      if (isRefused) await Promise.all(eachOf(destination).map(push));
+      else for (const place of destination.places) outcomes[place] = outcome;
     };
-    await Promise.all(destinations.map(push));
+    await Promise.all(this.#destinationsOf(messages, states).map(push));
     return outcomes;
   }
 
@@ -288,6 +289,18 @@ export class RedisBroker implements Broker {
       throw redisError('broker', doing, error);
     }
   }
+}
+
+/** The same, one message at a time. */
+function eachOf({ places, values, keys, texts, ...rest }: Destination): Destination[] {
+  const width = values.length / places.length;
+  return places.map((place, i) => ({
+    ...rest,
+    places: [place],
+    values: values.slice(i * width, (i + 1) * width),
+    keys: keys.slice(i, i + 1),
+    texts: texts.slice(i, i + 1),
+  }));
 }
 
 function leaseOf(options: RedisBrokerOptions): Lease {

@@ -5,8 +5,8 @@
 
 import { script } from '@machinery/redis-client';
 
-/** What one batch holds at most, in bytes: it is written again when a part of it is done. */
-const batchLength = 65_536;
+/** How long a batch may become by another message, in bytes: it is written again when a part of it is done. */
+const batchLength = 8_192;
 
 const clock = `
 local function now()
@@ -99,7 +99,7 @@ export const send = script(
 -- KEYS    1 the queue, or the sorted set of what is delayed; then the states
 -- ARGV    1 RPUSH or ZADD, 2 for how many seconds to keep the states; their texts; the messages, for ZADD each after its score
 -- RETURNS nothing
--- ATOMIC BECAUSE a state comes before its message; it need not be
+-- ATOMIC BECAUSE one call costs less than two; what counts is that states come before messages
 local n = #KEYS - 1
 for i = 1, n do redis.call('SET', KEYS[i + 1], ARGV[i + 2], 'EX', ARGV[2]) end
 redis.call(ARGV[1], KEYS[1], unpack(ARGV, n + 3))
@@ -115,7 +115,7 @@ export const exchange = script(
 --         6 how many dead to keep, 7 how many batches are done to their last message, their numbers,
 --         then for each other settlement: kind, number of its batch, place in it, detail
 -- RETURNS 1 if the registry knew the worker, else 0; the sizes of the batches that were taken; how often each message was lost
---         (-1: never), or nothing when none was; the messages
+--         (-1: never), nothing where that needs no look; the messages
 -- ATOMIC BECAUSE a message is always in one place, whatever dies
 local worker, first, inflight = ARGV[1], tonumber(ARGV[4]), KEYS[3]
 local known = redis.call('ZSCORE', KEYS[4], worker)
@@ -142,6 +142,13 @@ if done > 0 then
 end
 
 local front, open, numbers = {}, {}, {}
+if #ARGV > 7 + done then
+  -- What fails, fails before anything is moved
+  for _, key in ipairs({ KEYS[1], KEYS[6] }) do redis.call('LLEN', key) end
+  for _, key in ipairs({ KEYS[7], KEYS[8] }) do redis.call('ZCARD', key) end
+  for _, key in ipairs({ inflight, KEYS[5] }) do redis.call('HLEN', key) end
+  redis.call('HDEL', inflight, '') -- a server that is full lets only a script go on that has written
+end
 for at = 8 + done, #ARGV, 4 do
   local kind, number, i, detail = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
   if open[number] == nil then
@@ -176,8 +183,8 @@ for _, number in ipairs(numbers) do
   local batch, name = open[number], field(number)
   local isOver = true
   for i = 2, #batch do isOver = isOver and not batch[i] end
-  redis.call('HDEL', inflight, name) -- first: a server that is full takes the rest only from a script that has written before
-  if not isOver then redis.call('HSET', inflight, name, cmsgpack.pack(batch)) end
+  if isOver then redis.call('HDEL', inflight, name)
+  else redis.call('HSET', inflight, name, cmsgpack.pack(batch)) end
 end
 
 local want, sizes, times = tonumber(ARGV[3]), {}, {}

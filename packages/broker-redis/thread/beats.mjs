@@ -1,8 +1,14 @@
 // The thread that keeps this process's workers alive at their servers, also while a task blocks the main thread. It is plain
 // JavaScript, so that it runs beside the sources as beside what is built of them. `src/heart.ts` speaks to it.
 
+import { createRequire } from 'node:module';
 import { parentPort } from 'node:worker_threads';
-import { Cluster, Redis } from 'ioredis';
+
+/**
+ * Not by `import`, whose loader takes another 4 MB in a thread.
+ * @type {import('ioredis')}
+ */
+const { Cluster, Redis } = createRequire(import.meta.url)('ioredis');
 
 /** @typedef {import('../src/heart.ts').ToThread} ToThread */
 /** @typedef {import('../src/heart.ts').FromThread} FromThread */
@@ -10,7 +16,7 @@ import { Cluster, Redis } from 'ioredis';
 
 /**
  * Connections by where they lead.
- * @type {Map<string, { client: Redis | Cluster, users: number }>}
+ * @type {Map<string, { client: import('ioredis').Redis | import('ioredis').Cluster, users: number }>}
  */
 const connections = new Map();
 /** @type {Map<number, () => void>} */

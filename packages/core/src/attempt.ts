@@ -152,17 +152,15 @@ export class Attempt implements Announced, RunningAttempt {
 
   #succeed(task: RegisteredTask, returned: unknown): void {
     if (this.#ended !== undefined) return; // its time was up before
+    let results: TaskResult[];
     try {
-      this.#over({ kind: 'success', results: task.encodeResults(returned) });
-    } catch (error) {
-      this.failWith(
-        new MachineryError(
-          'ERR_MACHINERY_INVALID_ARGUMENT',
-          `The result of task ${this.signature.name}: ${errorText(error)}`,
-          { cause: error },
-        ),
-      );
+      results = task.encodeResults(returned);
+    } catch (cause) {
+      const text = `The result of task ${this.signature.name}: ${errorText(cause)}`;
+      this.failWith(new MachineryError('ERR_MACHINERY_INVALID_ARGUMENT', text, { cause }));
+      return;
     }
+    this.#over({ kind: 'success', results });
   }
 
   #timeUp(timeoutMs: number): void {

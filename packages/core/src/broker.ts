@@ -114,7 +114,8 @@ export interface Broker {
    * Optional: where `backend` keeps its states on the broker's own server, how to store the PENDING states of tasks and to
    * publish their messages in one step; undefined where it does not. It answers as `publish` does: a message that is
    * stored has its state stored, and none is stored before its state. Asked once, by each `new Server`, which otherwise
-   * calls `write` and then `publish`; a broker that wraps another must not have it, or what is sent passes it by.
+   * calls `write` and then `publish`. A broker that wraps another must not have it, and it must know a backend that is
+   * wrapped: or what is sent passes them by.
    */
   sendingWith?(backend: Backend): ((sends: readonly Send[]) => Promise<Outcome[]>) | undefined;
 
@@ -141,8 +142,8 @@ export interface ConsumeOptions {
   /** How many tasks run at once. */
   readonly slots: number;
   /**
-   * The most messages that core has in hand at once: those that run and those whose states are being stored. A broker
-   * that pushes may hold fewer, `slots` at least.
+   * The most messages that core has in hand at once: those that run, those whose states are being stored, and those that
+   * wait for a slot. A broker that pushes may hold fewer, `slots` at least.
    */
   readonly maxInHand: number;
 }

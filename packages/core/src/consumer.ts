@@ -57,6 +57,8 @@ const maxWaitMs = 10;
 /** More is taken ahead when what was taken before was done in this time, in milliseconds. */
 const quickMs = 2.5;
 const maxAheadByDefault = 1_000;
+/** How many that have begun may stay in the list of what was taken. */
+const maxBegunKept = 1_000;
 /** How often the last verdicts are offered to a broker that is away while stopping. */
 const lastTries = 5;
 
@@ -78,8 +80,11 @@ export class ConsumerLoop {
   #settling: Promise<void> = Promise.resolve();
   /** How many slots are taken. */
   #running = 0;
-  /** Taken, and not begun, in order. */
-  #waiting: Delivery[] = [];
+  /** Taken, in order; those from `#next` on have not begun. */
+  #taken: Delivery[] = [];
+  #next = 0;
+  /** Of each take of which some have not begun: when it came, and the place of its last. */
+  #takes: { readonly at: number; readonly end: number }[] = [];
   #isFilling = false;
   /** How many may wait. */
   #ahead = 0;
@@ -89,15 +94,15 @@ export class ConsumerLoop {
   #giveBackTimer: NodeJS.Timeout | undefined;
   #wake: (() => void) | undefined;
   #failures = 0;
-  #takes = 0;
+  #exchanges = 0;
 
   constructor(options: ConsumerLoopOptions) {
     this.#options = options;
     const { eager, pushes } = options.broker.capabilities;
     this.#slots = eager === true ? Number.POSITIVE_INFINITY : options.concurrency;
     // What is pushed is ahead as it is, and `mayTake` wants to be asked.
-    const takesAhead = eager !== true && pushes !== true && options.mayTake === undefined;
-    this.#maxAhead = takesAhead ? (options.prefetch ?? Math.min(this.#slots * 10, maxAheadByDefault)) : 0;
+    const mayTakeAhead = eager !== true && pushes !== true && options.mayTake === undefined;
+    this.#maxAhead = mayTakeAhead ? (options.prefetch ?? Math.min(this.#slots * 10, maxAheadByDefault)) : 0;
   }
 
   /** Resolves when messages are being taken. A broker that is away is waited for. */
@@ -162,7 +167,7 @@ export class ConsumerLoop {
       const want = this.#want();
       if (want > 0 && this.#options.mayTake !== undefined && !(await this.#mayTake()))
         await this.#pauseFor(mayTakeAgainMs);
-      else if (want > 0) await this.#take(consumer, want);
+      else if (want > 0) await this.#exchange(consumer, want);
       else await this.#change();
     }
     await this.#settleLast(consumer);
@@ -177,7 +182,12 @@ export class ConsumerLoop {
   /** How many messages to ask for. */
   #want(): number {
     if (!this.#mayRun()) return 0;
-    return this.#free() + this.#ahead - this.#waiting.length;
+    return this.#free() + this.#ahead - this.#waiting();
+  }
+
+  /** How many were taken and have not begun. */
+  #waiting(): number {
+    return this.#taken.length - this.#next;
   }
 
   /**
@@ -188,13 +198,15 @@ export class ConsumerLoop {
     return Math.min(this.#slots - this.#running, (this.#slots + this.#ahead) * 2 - this.#inHand.size);
   }
 
-  async #take(consumer: Consumer, want: number): Promise<void> {
+  /** Settles what is done and takes more. What was taken before begins while the answer is on its way. */
+  async #exchange(consumer: Consumer, want: number): Promise<void> {
     if (!this.#mayRun()) return;
     const settled = this.#takeSettled();
+    const { signal } = this.#interrupt;
+    const taking = (async () => consumer.exchange(settled, want, signal))();
+    this.#fill();
     let deliveries: Delivery[];
     try {
-      const taking = consumer.exchange(settled, want, this.#interrupt.signal);
-      this.#fill(); // while the answer is on its way
       deliveries = await taking;
     } catch (error) {
       this.#settled = [...settled, ...this.#settled];
@@ -203,11 +215,11 @@ export class ConsumerLoop {
     }
     this.#recovered();
     this.#adapt(deliveries);
-    this.#waiting.push(...deliveries);
-    // What has to wait for a slot anyway, waits until the next are asked for.
-    if (this.#want() <= 0) this.#fill();
+    this.#wait(deliveries);
+    // When the next are asked for at once, these begin after that.
+    if (this.#want() <= 0 || this.#options.mayTake !== undefined) this.#fill();
     // Deliveries that run nothing, one after the other, must not keep timers and signals from their turn.
-    if (++this.#takes % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+    if (++this.#exchanges % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
 
   #mayRun(): boolean {
@@ -217,7 +229,7 @@ export class ConsumerLoop {
   /** Takes more ahead when the hands were empty, though those before were quick; none for what may end its process. */
   #adapt(deliveries: readonly Delivery[]): void {
     if (deliveries.length === 0) return;
-    const wasEmpty = this.#running === 0 && this.#waiting.length === 0;
+    const wasEmpty = this.#running === 0 && this.#waiting() === 0;
     const wereQuick = this.#endedAt >= this.#takenAt && this.#endedAt - this.#takenAt < quickMs;
     if (deliveries.some(({ redelivered }) => redelivered)) this.#ahead = 0;
     else if (wasEmpty && wereQuick) this.#ahead = Math.min(this.#maxAhead, Math.max(1, this.#ahead * 2));
@@ -230,8 +242,9 @@ export class ConsumerLoop {
     this.#isFilling = true;
     const since = performance.now();
     while (this.#free() > 0 && this.#mayRun()) {
-      const delivery = this.#waiting.shift();
+      const delivery = this.#taken[this.#next];
       if (delivery === undefined) break;
+      this.#next++;
       this.#running++;
       const held = new Held(delivery, this.#keeper);
       this.#inHand.add(held);
@@ -239,36 +252,61 @@ export class ConsumerLoop {
       if (this.#ahead > 0 && performance.now() - since > maxWaitMs) this.#giveBack();
     }
     this.#isFilling = false;
-    if (this.#waiting.length === 0) this.#endGiveBack();
+    if (this.#waiting() === 0) this.#emptied();
     else if (!this.#mayRun()) this.#giveBack();
-    else this.#giveBackTimer ??= setTimeout(() => this.#giveBack(), maxWaitMs);
+    else this.#giveBackTimer ??= setTimeout(() => this.#giveBackLate(), maxWaitMs);
+  }
+
+  #wait(deliveries: readonly Delivery[]): void {
+    if (this.#next > maxBegunKept) {
+      const begun = this.#next;
+      this.#next = 0;
+      this.#taken.splice(0, begun);
+      this.#takes = this.#takes.map(({ at, end }) => ({ at, end: end - begun }));
+    }
+    for (const delivery of deliveries) this.#taken.push(delivery);
+    this.#takes.push({ at: this.#takenAt, end: this.#taken.length });
+  }
+
+  #emptied(): void {
+    this.#taken = [];
+    this.#takes = [];
+    this.#next = 0;
+    clearTimeout(this.#giveBackTimer);
+    this.#giveBackTimer = undefined;
+  }
+
+  /** Gives back what waits, once the first has waited too long. */
+  #giveBackLate(): void {
+    this.#giveBackTimer = undefined;
+    while ((this.#takes[0]?.end ?? Number.POSITIVE_INFINITY) <= this.#next) this.#takes.shift();
+    const leftMs = (this.#takes[0]?.at ?? 0) + maxWaitMs - performance.now();
+    if (leftMs > 1) this.#giveBackTimer = setTimeout(() => this.#giveBackLate(), leftMs);
+    else this.#giveBack();
   }
 
   /** What cannot begin now goes back to its place: tasks are not quick any more, or none may run. */
   #giveBack(): void {
-    this.#endGiveBack();
     this.#ahead = 0;
     const kept = this.#mayRun() ? Math.max(0, this.#free()) : 0;
-    for (const delivery of this.#waiting.splice(kept)) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    const tooMany = this.#taken.splice(this.#next + kept);
+    for (const delivery of tooMany) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    this.#takes = [{ at: this.#takenAt, end: this.#taken.length }];
+    if (this.#waiting() === 0) this.#emptied();
     this.#wake?.();
-  }
-
-  #endGiveBack(): void {
-    clearTimeout(this.#giveBackTimer);
-    this.#giveBackTimer = undefined;
   }
 
   readonly #keeper: Keeper = {
     released: () => {
       if (--this.#running === 0) this.#endedAt = performance.now();
-      if (this.#waiting.length > 0) this.#fill();
+      if (this.#waiting() > 0) this.#fill();
       this.#wake?.();
     },
     settled: (held, verdict) => {
       if (!this.#inHand.delete(held)) return; // given back by abort
       const { delivery } = held;
       this.#settle(verdict.kind === 'ack' ? { kind: 'ack', delivery } : { ...verdict, delivery });
-      if (this.#waiting.length > 0) this.#fill();
+      if (this.#waiting() > 0) this.#fill();
       this.#wake?.();
     },
     owns: (delivery) => this.#consumer?.owns?.(delivery) ?? true,

@@ -41,8 +41,8 @@ interface Job {
   readonly hold: Hold;
   readonly attempt: Attempt;
   readonly task: RegisteredTask;
-  /** The state that is stored, where it was asked for. */
-  readonly stored: Promise<TaskState | undefined> | undefined;
+  /** The state from before, where it was asked for. */
+  readonly before: Promise<TaskState | undefined> | undefined;
 }
 
 export class Processor {
@@ -98,11 +98,21 @@ export class Processor {
   #carryOut(signature: Sendable, task: RegisteredTask, hold: Hold): void {
     const { delivery } = hold;
     const attempt = new Attempt(signature, this.#engine);
-    const job: Job = { hold, attempt, task, stored: this.#lookBack(attempt, delivery) };
+    const job: Job = { hold, attempt, task, before: this.#lookBack(attempt, delivery) };
     if (isChordMember(signature)) this.#followUps.chords.hold(signature, delivery.redelivered);
     if (delivery.redelivered || (delivery.deliveryCount ?? 1) > this.#options.maxDeliveries)
       void this.#settleWith(job, this.#verdictBefore(job));
-    else this.#run(job);
+    else this.#guarded(job, () => this.#run(job));
+  }
+
+  /** What throws at a job is that job's. */
+  #guarded(job: Job, step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#attempts.delete(job.attempt);
+      void this.#settleWith(job, Promise.reject(error));
+    }
   }
 
   #unregistered(signature: Sendable, hold: Hold): void {
@@ -119,10 +129,10 @@ export class Processor {
   }
 
   /** Of a message that was there before: what is left to do without a run; undefined: it runs. */
-  async #verdictBefore({ hold, attempt, stored }: Job): Promise<Verdict | undefined> {
+  async #verdictBefore({ hold, attempt, before }: Job): Promise<Verdict | undefined> {
     const { delivery } = hold;
-    if (delivery.redelivered && attempt.sentAt !== undefined && stored !== undefined) {
-      const verdict = await this.#resume(attempt, await stored);
+    if (delivery.redelivered && attempt.sentAt !== undefined && before !== undefined) {
+      const verdict = await this.#resume(attempt, await before);
       if (verdict !== undefined) return verdict;
       this.#aborted.signal.throwIfAborted();
     }
@@ -219,9 +229,9 @@ export class Processor {
     this.#attempts.add(attempt);
     this.#engine.states.announce(attempt);
     const args = attempt.decodeArgs(task);
-    if (args === undefined) this.#over(job);
+    if (args === undefined) this.#taskEnded(job);
     else if (this.#wraps) void this.#runWrapped(job, args);
-    else attempt.run(task, args, () => this.#over(job));
+    else attempt.run(task, args, () => this.#taskEnded(job));
   }
 
   async #runWrapped(job: Job, args: unknown[]): Promise<void> {
@@ -236,7 +246,7 @@ export class Processor {
       this.#aborted.signal.throwIfAborted();
       await telemetry.runTask(attempt.signature, () => attempt.result(task, args));
       if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
-      this.#over(job);
+      this.#taskEnded(job);
     } catch (error) {
       this.#attempts.delete(attempt);
       void this.#settleWith(job, Promise.reject(error));
@@ -244,7 +254,7 @@ export class Processor {
   }
 
   /** The task has ended. How, is looked at in the next turn: what it left rejected was reported by then. */
-  #over(job: Job): void {
+  #taskEnded(job: Job): void {
     job.hold.release();
     if (this.#ended.push(job) === 1) setImmediate(() => this.#conclude());
   }
@@ -257,10 +267,12 @@ export class Processor {
     const succeeded: Job[] = [];
     for (const job of jobs) {
       this.#attempts.delete(job.attempt);
-      const ended = job.attempt.seal();
-      const owns = aborted || job.hold.owns();
-      if (ended.kind === 'success' && owns === true && !aborted && job.stored === undefined) succeeded.push(job);
-      else void this.#settleWith(job, this.#verdictAfter(job, ended, owns));
+      this.#guarded(job, () => {
+        const ended = job.attempt.seal();
+        const owns = aborted || job.hold.owns();
+        if (ended.kind === 'success' && owns === true && !aborted && job.before === undefined) succeeded.push(job);
+        else void this.#settleWith(job, this.#verdictAfter(job, ended, owns));
+      });
     }
     if (succeeded.length > 0) void this.#storeAll(succeeded);
   }
@@ -268,13 +280,12 @@ export class Processor {
   async #storeAll(succeeded: readonly Job[]): Promise<void> {
     const { states, sender } = this.#engine;
     const expiresInSeconds = sender.expiresInSeconds(undefined);
-    const outcomes = await states.writeAll(
-      succeeded.map(({ attempt }) => ({ state: attempt.success(), expiresInSeconds })),
-    );
-    for (const [i, job] of succeeded.entries()) this.#stored(job, outcomes[i] as Outcome);
+    const writes = succeeded.map(({ attempt }) => ({ state: attempt.success(), expiresInSeconds }));
+    const outcomes = await states.writeAll(writes);
+    for (const [i, job] of succeeded.entries()) this.#guarded(job, () => this.#afterStore(job, outcomes[i] as Outcome));
   }
 
-  #stored(job: Job, outcome: Outcome): void {
+  #afterStore(job: Job, outcome: Outcome): void {
     const { attempt, hold } = job;
     if (outcome.status !== 'stored' || this.#aborted.signal.aborted)
       void this.#settleWith(job, this.#succeeded(attempt, outcome));
@@ -287,13 +298,13 @@ export class Processor {
 
   /** @param owns what `hold.owns` has answered. */
   async #verdictAfter(
-    { hold, attempt, task, stored }: Job,
+    { hold, attempt, task, before }: Job,
     ended: Ended,
     owns: boolean | Promise<boolean>,
   ): Promise<Verdict> {
     this.#aborted.signal.throwIfAborted();
     if (owns !== true && !(await this.#stillOwns(hold, owns))) return this.#letGo(attempt);
-    await stored; // when the task was sent
+    await before; // says when the task was sent
     if (ended.kind === 'success') return this.#succeeded(attempt);
     return this.#retried(attempt, task, ended) ?? this.#failed(attempt, ended.error);
   }

@@ -48,7 +48,7 @@ export class Sender {
   readonly #options: SenderOptions;
   readonly #publishes: Batcher<Message, Outcome>;
   /** Where broker and backend do both in one step. */
-  readonly #sends: Batcher<Send, Outcome> | undefined;
+  readonly #sends: Batcher<AbortableSend, Outcome> | undefined;
   readonly #defaultRoutingKey: string;
   #lastNow = { time: 0, text: '' };
   #encoded: { readonly callback: Signature; readonly text: string } | undefined;
@@ -63,7 +63,7 @@ export class Sender {
     const failure = (error: Error): Outcome => ({ status: 'unknown', error });
     this.#publishes = new Batcher((messages) => broker.publish(messages), settings, failure);
     const sending = backend.capabilities.storesResults ? broker.sendingWith?.(backend) : undefined;
-    this.#sends = sending && new Batcher(sending, settings, failure);
+    this.#sends = sending && new Batcher((sends) => unlessAborted(sends, sending), settings, failure);
   }
 
   /**
@@ -95,7 +95,7 @@ export class Sender {
     const message = this.encode(signature);
     if (message instanceof MachineryError) return Promise.resolve(failed(message, false));
     if (this.#sends === undefined) return this.#sendInTwoSteps(message, signature, signal);
-    const sent = this.#sends.add({ message, pending: this.#pending(signature, message.dueAtMs) });
+    const sent = this.#sends.add({ message, pending: this.#pending(signature, message.dueAtMs), signal });
     return this.#options.telemetry.records ? sent.then((outcome) => this.#recorded(message, outcome)) : sent;
   }
 
@@ -208,6 +208,26 @@ export class Sender {
 /** The next millisecond, as far as times reach. */
 function justAfter(time: string): string {
   return encodeTime(new Date(Math.min(Date.parse(time) + 1, lastTimeMs)));
+}
+
+interface AbortableSend extends Send {
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Sends all whose signals have not fired by now. */
+async function unlessAborted(
+  sends: readonly AbortableSend[],
+  sending: (sends: readonly Send[]) => Promise<Outcome[]>,
+): Promise<Outcome[]> {
+  if (sends.every(({ signal }) => !signal?.aborted)) return sending(sends);
+  const wanted = sends.filter(({ signal }) => !signal?.aborted);
+  const outcomes = wanted.length === 0 ? [] : await sending(wanted);
+  return sends.map(({ message, signal }) => {
+    const place = wanted.findIndex((one) => one.message === message);
+    return place < 0
+      ? failed(sendAborted(message.signature, signal as AbortSignal), false)
+      : (outcomes[place] as Outcome);
+  });
 }
 
 export function sendAborted({ name }: Signature, { reason }: AbortSignal): MachineryError {

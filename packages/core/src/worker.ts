@@ -18,7 +18,8 @@ export interface WorkerOptions {
   /**
    * How many messages may be taken ahead while tasks are quick, so that the next are there when the last have ended. They
    * are given back when they wait for longer than 10 ms. Default: ten times the concurrency, up to 1,000; 0: none. Brokers
-   * that push (AMQP, Pub/Sub) have settings of their own, and with a `preConsumeHandler` none are taken ahead.
+   * that push (AMQP, Pub/Sub) have settings of their own, and with a `preConsumeHandler` none are taken ahead. While a task
+   * blocks the event loop, what was taken ahead waits with it.
    */
   readonly prefetch?: number;
   /** The queue to consume. Default: the server's default queue. */
@@ -59,7 +60,7 @@ export class Worker implements AsyncDisposable {
     checkOptions('newWorker', options, {
       concurrency: optional(integer({ min: 0, max: 100_000 })),
       queue: optional(string),
-      prefetch: optional(integer({ min: 0, max: 100_000 })),
+      prefetch: optional(integer({ min: 0, max: 10_000 })),
       maxDeliveries: optional(integer({ min: 1 })),
       errorHandler: optional(fn),
       preTaskHandler: optional(fn),
@@ -185,10 +186,10 @@ export class Worker implements AsyncDisposable {
   }
 
   #abort(): void {
+    this.#loop.abort(); // first: or the slots of what is aborted are filled again
     this.#processor.abort(
       new MachineryError('ERR_MACHINERY_ABORTED', `Worker ${this.consumerTag} was told to stop at once`),
     );
-    this.#loop.abort();
   }
 
   #report(error: unknown, signature?: Signature): void {
