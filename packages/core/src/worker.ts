@@ -185,10 +185,10 @@ export class Worker implements AsyncDisposable {
   }
 
   #abort(): void {
+    this.#loop.abort(); // first: a slot that the processor frees must not be filled
     this.#processor.abort(
       new MachineryError('ERR_MACHINERY_ABORTED', `Worker ${this.consumerTag} was told to stop at once`),
     );
-    this.#loop.abort();
   }
 
   #report(error: unknown, signature?: Signature): void {
