@@ -58,7 +58,7 @@ export interface RunningAttempt {
   failWith(reason: unknown): boolean;
 }
 
-const running = new AsyncLocalStorage<RunningAttempt>();
+const running = new AsyncLocalStorage<RunningAttempt | undefined>();
 
 /** Runs `fn` as part of an attempt: everything that it starts knows the attempt. */
 export function runAttempt<Args extends unknown[]>(
@@ -69,9 +69,12 @@ export function runAttempt<Args extends unknown[]>(
   running.run(attempt, fn, ...args);
 }
 
-/** Calls `fn` as part of no attempt: what goes on after a task is not the task's. */
+/**
+ * Calls `fn` as part of no attempt: what goes on after a task is not the task's. Not with `exit`, which stops the hooks of
+ * Node 20 meanwhile, so that promises which were made before go on in the attempt.
+ */
 export function leaveAttempt(fn: () => void): void {
-  running.exit(fn);
+  running.run(undefined, fn);
 }
 
 /** The attempt that the calling code belongs to; undefined outside of tasks. */
