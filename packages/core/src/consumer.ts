@@ -87,6 +87,8 @@ export class ConsumerLoop {
   #takenAt = 0;
   #endedAt = 0;
   #giveBackTimer: NodeJS.Timeout | undefined;
+  /** How often something was given back. */
+  #givenBack = 0;
   #wake: (() => void) | undefined;
   #failures = 0;
   #takes = 0;
@@ -152,9 +154,13 @@ export class ConsumerLoop {
   /** Ends whatever is waiting, so that the loop looks again at what it should do. */
   #changed(): void {
     if (!this.#mayRun()) this.#giveBack();
+    this.#endWait();
+    this.#wake?.();
+  }
+
+  #endWait(): void {
     this.#interrupt.abort();
     this.#interrupt = new AbortController();
-    this.#wake?.();
   }
 
   async #run(consumer: Consumer): Promise<void> {
@@ -191,6 +197,7 @@ export class ConsumerLoop {
   async #take(consumer: Consumer, want: number): Promise<void> {
     if (!this.#mayRun()) return;
     const settled = this.#takeSettled();
+    const givenBack = this.#givenBack;
     let deliveries: Delivery[];
     try {
       const taking = consumer.exchange(settled, want, this.#interrupt.signal);
@@ -202,8 +209,13 @@ export class ConsumerLoop {
       return;
     }
     this.#recovered();
-    this.#adapt(deliveries);
-    this.#waiting.push(...deliveries);
+    if (givenBack === this.#givenBack) {
+      this.#adapt(deliveries);
+      this.#waiting.push(...deliveries);
+    } else {
+      // What was given back meanwhile comes before these.
+      for (const delivery of deliveries) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    }
     // What has to wait for a slot anyway, waits until the next are asked for.
     if (this.#want() <= 0) this.#fill();
     // Deliveries that run nothing, one after the other, must not keep timers and signals from their turn.
@@ -249,7 +261,12 @@ export class ConsumerLoop {
     this.#endGiveBack();
     this.#ahead = 0;
     const kept = this.#mayRun() ? Math.max(0, this.#free()) : 0;
-    for (const delivery of this.#waiting.splice(kept)) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    const late = this.#waiting.splice(kept);
+    for (const delivery of late) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    if (late.length > 0) {
+      this.#givenBack++;
+      this.#endWait(); // or what is given back comes again with the exchange that waits
+    }
     this.#wake?.();
   }
 
