@@ -408,16 +408,18 @@ function closedError(): MachineryError {
 
 /** How many batches are done to their last message, and their numbers; then kind, batch, place and detail of the others. */
 function encoded(settled: readonly Settlement<RedisDelivery>[]): (string | number)[] {
-  const acked = new Map<Batch, Set<RedisDelivery>>();
+  const seen = new Set<RedisDelivery>(); // what is settled twice would make a batch look done
+  const acked = new Map<Batch, RedisDelivery[]>();
   const others: (string | number)[] = [];
   for (const settlement of settled) {
     const { delivery } = settlement;
     const { batch, place, isSettled } = delivery;
-    if (isSettled) continue;
+    if (isSettled || seen.has(delivery)) continue;
+    seen.add(delivery);
     if (settlement.kind === 'ack') {
       const those = acked.get(batch);
-      if (those === undefined) acked.set(batch, new Set([delivery]));
-      else those.add(delivery);
+      if (those === undefined) acked.set(batch, [delivery]);
+      else those.push(delivery);
     } else if (settlement.kind === 'dead') others.push('dead', batch.number, place, settlement.reason);
     else if (settlement.position === 'front')
       others.push('front', batch.number, place, settlement.begun === true ? 'begun' : '');
@@ -425,7 +427,7 @@ function encoded(settled: readonly Settlement<RedisDelivery>[]): (string | numbe
   }
   const done: number[] = [];
   for (const [batch, those] of acked) {
-    if (those.size === batch.left) done.push(batch.number);
+    if (those.length === batch.left) done.push(batch.number);
     else for (const { place } of those) others.push('ack', batch.number, place, '');
   }
   return [done.length, ...done, ...others];

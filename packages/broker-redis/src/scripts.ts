@@ -204,8 +204,13 @@ local function take(list)
 end
 if ARGV[5] == '1' then take(KEYS[2]) end
 take(KEYS[1])
-if #bodies < want and not plain then redis.call('DEL', KEYS[8]) end -- nothing waits that could have a place
-if #bodies == 0 then return reply end
+local function forgetPlaces()
+  if #bodies < want and not plain then redis.call('DEL', KEYS[8]) end -- nothing waits that could have one
+end
+if #bodies == 0 then
+  forgetPlaces()
+  return reply
+end
 
 local entries, batch, bytes = {}, nil, 0
 local function store()
@@ -233,6 +238,7 @@ for i, body in ipairs(bodies) do
   reply[i + 3] = body
 end
 store()
+forgetPlaces()
 local put = redis.pcall('HSET', inflight, unpack(entries))
 if type(put) == 'number' then return reply end
 for i = #bodies, 1, -1 do redis.call('LPUSH', KEYS[1], bodies[i]) end

@@ -83,15 +83,17 @@ export class ConsumerLoop {
   /** Taken, in order; those from `#next` on have not begun. */
   #taken: Delivery[] = [];
   #next = 0;
-  /** Of each take of which some have not begun: when it came, and the place of its last. */
-  #takes: { readonly at: number; readonly end: number }[] = [];
   #isFilling = false;
   /** How many may wait. */
   #ahead = 0;
   /** When the last that were taken came, and when the last task ended. */
   #takenAt = 0;
   #endedAt = 0;
+  /** When it fires, what was taken up to that place has waited too long. */
   #giveBackTimer: NodeJS.Timeout | undefined;
+  #lateUpTo = 0;
+  /** How often something was given back. */
+  #givenBack = 0;
   #wake: (() => void) | undefined;
   #failures = 0;
   #exchanges = 0;
@@ -157,9 +159,13 @@ export class ConsumerLoop {
   /** Ends whatever is waiting, so that the loop looks again at what it should do. */
   #changed(): void {
     if (!this.#mayRun()) this.#giveBack();
+    this.#endWait();
+    this.#wake?.();
+  }
+
+  #endWait(): void {
     this.#interrupt.abort();
     this.#interrupt = new AbortController();
-    this.#wake?.();
   }
 
   async #run(consumer: Consumer): Promise<void> {
@@ -203,6 +209,7 @@ export class ConsumerLoop {
     if (!this.#mayRun()) return;
     const settled = this.#takeSettled();
     const { signal } = this.#interrupt;
+    const givenBack = this.#givenBack;
     const taking = (async () => consumer.exchange(settled, want, signal))();
     this.#fill();
     let deliveries: Delivery[];
@@ -214,8 +221,13 @@ export class ConsumerLoop {
       return;
     }
     this.#recovered();
-    this.#adapt(deliveries);
-    this.#wait(deliveries);
+    if (givenBack === this.#givenBack) {
+      this.#adapt(deliveries);
+      this.#wait(deliveries);
+    } else {
+      // What was given back meanwhile comes before these.
+      for (const delivery of deliveries) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    }
     // When the next are asked for at once, these begin after that.
     if (this.#want() <= 0 || this.#options.mayTake !== undefined) this.#fill();
     // Deliveries that run nothing, one after the other, must not keep timers and signals from their turn.
@@ -254,44 +266,46 @@ export class ConsumerLoop {
     this.#isFilling = false;
     if (this.#waiting() === 0) this.#emptied();
     else if (!this.#mayRun()) this.#giveBack();
-    else this.#giveBackTimer ??= setTimeout(() => this.#giveBackLate(), maxWaitMs);
+    else this.#giveBackLater();
+  }
+
+  /** Gives back what waits, when some of it has waited too long. */
+  #giveBackLater(): void {
+    if (this.#giveBackTimer !== undefined) return;
+    this.#lateUpTo = this.#taken.length;
+    this.#giveBackTimer = setTimeout(() => {
+      this.#giveBackTimer = undefined;
+      if (this.#next < this.#lateUpTo) this.#giveBack();
+      else this.#giveBackLater();
+    }, maxWaitMs);
   }
 
   #wait(deliveries: readonly Delivery[]): void {
     if (this.#next > maxBegunKept) {
-      const begun = this.#next;
+      this.#taken.splice(0, this.#next);
+      this.#lateUpTo -= this.#next;
       this.#next = 0;
-      this.#taken.splice(0, begun);
-      this.#takes = this.#takes.map(({ at, end }) => ({ at, end: end - begun }));
     }
     for (const delivery of deliveries) this.#taken.push(delivery);
-    this.#takes.push({ at: this.#takenAt, end: this.#taken.length });
   }
 
   #emptied(): void {
     this.#taken = [];
-    this.#takes = [];
     this.#next = 0;
     clearTimeout(this.#giveBackTimer);
     this.#giveBackTimer = undefined;
-  }
-
-  /** Gives back what waits, once the first has waited too long. */
-  #giveBackLate(): void {
-    this.#giveBackTimer = undefined;
-    while ((this.#takes[0]?.end ?? Number.POSITIVE_INFINITY) <= this.#next) this.#takes.shift();
-    const leftMs = (this.#takes[0]?.at ?? 0) + maxWaitMs - performance.now();
-    if (leftMs > 1) this.#giveBackTimer = setTimeout(() => this.#giveBackLate(), leftMs);
-    else this.#giveBack();
   }
 
   /** What cannot begin now goes back to its place: tasks are not quick any more, or none may run. */
   #giveBack(): void {
     this.#ahead = 0;
     const kept = this.#mayRun() ? Math.max(0, this.#free()) : 0;
-    const tooMany = this.#taken.splice(this.#next + kept);
-    for (const delivery of tooMany) this.#settle({ kind: 'requeue', position: 'front', delivery });
-    this.#takes = [{ at: this.#takenAt, end: this.#taken.length }];
+    const late = this.#taken.splice(this.#next + kept);
+    for (const delivery of late) this.#settle({ kind: 'requeue', position: 'front', delivery });
+    if (late.length > 0) {
+      this.#givenBack++;
+      this.#endWait(); // or what is given back comes again with the exchange that waits
+    }
     if (this.#waiting() === 0) this.#emptied();
     this.#wake?.();
   }

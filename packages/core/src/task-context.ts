@@ -69,7 +69,10 @@ export function runAttempt<Args extends unknown[]>(
   running.run(attempt, fn, ...args);
 }
 
-/** Calls `fn` as part of no attempt: what goes on after a task is not the task's. (After a `run` inside of `exit`, Node 20 is back in the old context.) */
+/**
+ * Calls `fn` as part of no attempt: what goes on after a task is not the task's. Not with `exit`, which stops the hooks of
+ * Node 20 meanwhile, so that promises which were made before go on in the attempt.
+ */
 export function leaveAttempt(fn: () => void): void {
   running.run(undefined, fn);
 }

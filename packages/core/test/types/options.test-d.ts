@@ -77,7 +77,9 @@ server.newWorker('worker-1', 10);
 // @ts-expect-error a number
 server.newWorker('worker-1', { concurrency: '10' });
 // @ts-expect-error an unknown option
-server.newWorker('worker-1', { prefetch: 10 });
+server.newWorker('worker-1', { prefetchCount: 10 });
+// @ts-expect-error a number
+server.newWorker('worker-1', { prefetch: '10' });
 // @ts-expect-error whether to take is a boolean
 server.newWorker('worker-1', { preConsumeHandler: () => {} });
 const workerOptions: WorkerOptions = {};

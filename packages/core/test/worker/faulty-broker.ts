@@ -24,6 +24,8 @@ export class FaultyBroker implements Broker {
   readonly settled = new Journal<Settlement>();
   /** How often each call was made. */
   readonly calls = { publish: 0, consume: 0, exchange: 0, settle: 0, close: 0 };
+  /** How many messages each exchange asked for. */
+  readonly wants = new Journal<number>();
   /** What consumers have taken and not settled. */
   readonly inHand = new Set<Delivery>();
   /** What the last consume asked for. */
@@ -69,6 +71,7 @@ export class FaultyBroker implements Broker {
     return {
       exchange: (settled, want, signal) => {
         this.calls.exchange++;
+        this.wants.add(want);
         return this.onExchange(settled, async () => {
           const exchanged = consumer.exchange(settled, want, signal);
           note(settled);

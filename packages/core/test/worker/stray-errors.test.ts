@@ -120,7 +120,7 @@ describe('an error thrown from a timer of a task', () => {
     test.server.registerTask('stray', () => {
       setTimeout(() => {
         throw new Error('from a timer');
-      }, 20);
+      }, 200);
     });
     await test.startWorker();
     await (await test.server.send({ name: 'stray', uuid: 'task_s' })).get();
