@@ -35,7 +35,8 @@ function chosen<T extends { readonly name: string }>(all: readonly T[], list: st
 async function measure(): Promise<Run> {
   const base = values.quick ? quick : full;
   const sizes = { ...base, rounds: Number(values.rounds ?? base.rounds) };
-  const what = { cells: chosen(cells, values.cell), systems: chosen(systems, values.system) };
+  const some = chosen(cells, values.cell).filter(({ slow }) => !(slow && values.quick && values.cell === undefined));
+  const what = { cells: some, systems: chosen(systems, values.system) };
   return run({ ...what, sizes, log: (line) => console.log(line) });
 }
 

@@ -22,6 +22,8 @@ export interface Cell {
   readonly metrics: readonly Metric[];
   /** All systems at the same time, as they mostly wait. */
   readonly beside?: boolean;
+  /** Takes long whatever the sizes are: a quick run has it only when it is asked for. */
+  readonly slow?: boolean;
   run(session: Session): Promise<Outcome>;
 }
 

@@ -13,7 +13,8 @@ export const chords: readonly Cell[] = [10, 100, 1_000, 10_000].map((size) => ({
 }));
 
 async function measure(session: Session, size: number): Promise<Outcome> {
-  const { chords: repeats, limitMs } = session.sizes;
+  const { chords: repeats, limitMs, warmUp } = session.sizes;
+  const warmUntil = performance.now() + limitMs.warmUp;
   const end = performance.now() + limitMs.chord;
   const times: number[] = [];
   let members = 0;
@@ -23,7 +24,7 @@ async function measure(session: Session, size: number): Promise<Outcome> {
   };
   await session.worker.ask({ do: 'work', concurrency: 100 });
   try {
-    for (let warmed = 0; warmed < 1_000; warmed += size) await send(Math.min(size, 100));
+    while (members < warmUp && performance.now() < warmUntil) await send(Math.min(size, 100));
     while (times.length < (repeats[size] ?? 1) && (times.length === 0 || performance.now() < end))
       times.push((await send(size)).ms);
     const { length: ran } = await session.runs();

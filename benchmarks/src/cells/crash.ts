@@ -8,6 +8,7 @@ export const crash: Cell = {
   name: 'crash',
   title: 'crash',
   beside: true,
+  slow: true,
   metrics: [
     { key: 'lost', title: 'lost, or not done in time', unit: 'tasks', better: 'less' },
     { key: 'again', title: 'begun again', unit: 'tasks', better: 'less' },
