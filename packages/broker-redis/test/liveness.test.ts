@@ -102,7 +102,7 @@ describe.skipIf(redis === undefined)('a worker whose event loop is blocked', () 
     block(4_000);
     expect(isAlive(url, queue)).toBe(false);
     await expect.poll(() => isAlive(url, queue), { timeout: 5_000 }).toBe(true);
-  });
+  }, 15_000);
 
   it('is alive behind a client with settings of its own', async () => {
     const queue = newQueue();
