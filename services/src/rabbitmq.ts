@@ -21,6 +21,8 @@ export interface RabbitServer {
 export interface RabbitServerOptions {
   /** Lines of rabbitmq.conf: `['consumer_timeout = 60000']`. */
   readonly settings?: readonly string[];
+  /** Settings of the server that rabbitmq.conf has no word for, in Erlang: `['{channel_tick_interval, 1000}']`. */
+  readonly advanced?: readonly string[];
   /** A node of the same cluster that this one joins. */
   readonly cluster?: StartedRabbit;
 }
@@ -76,7 +78,7 @@ export class StartedRabbit implements RabbitServer {
     this.#epmd?.kill('SIGKILL');
   };
 
-  constructor(program: string, { port, distPort, epmdPort, settings = [], cluster }: NodeOptions) {
+  constructor(program: string, { port, distPort, epmdPort, settings = [], advanced = [], cluster }: NodeOptions) {
     this.port = port;
     this.epmdPort = epmdPort;
     this.#program = program;
@@ -84,6 +86,8 @@ export class StartedRabbit implements RabbitServer {
     const config = join(this.#folder, 'rabbitmq.conf');
     const lines = ['loopback_users = none', 'disk_free_limit.absolute = 50MB', 'log.file.level = warning', ...settings];
     writeFileSync(config, `${lines.join('\n')}\n`);
+    const advancedConfig = join(this.#folder, 'advanced.config');
+    writeFileSync(advancedConfig, `[{rabbit, [${advanced.join(', ')}]}].\n`);
     writeFileSync(join(this.#folder, 'enabled_plugins'), '[].\n');
     writeFileSync(join(this.#folder, 'environment'), '');
     writeFileSync(join(this.#folder, '.erlang.cookie'), 'machinery', { mode: 0o400 });
@@ -100,6 +104,7 @@ export class StartedRabbit implements RabbitServer {
       RABBITMQ_MNESIA_BASE: join(this.#folder, 'data'),
       RABBITMQ_LOG_BASE: join(this.#folder, 'log'),
       RABBITMQ_CONFIG_FILE: config,
+      RABBITMQ_ADVANCED_CONFIG_FILE: advancedConfig,
       RABBITMQ_CONF_ENV_FILE: join(this.#folder, 'environment'),
       RABBITMQ_ENABLED_PLUGINS_FILE: join(this.#folder, 'enabled_plugins'),
       RABBITMQ_PID_FILE: join(this.#folder, 'pid'),

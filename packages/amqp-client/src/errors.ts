@@ -47,6 +47,8 @@ function explained(code: number | undefined, text: string): string {
   const [, argument, kind, name] = /inequivalent arg '([^']+)' for (queue|exchange) '([^']+)'/.exec(text) ?? [];
   if (name !== undefined)
     return `${kind} ${name} is there with another argument \`${argument}\` (${plain}). Give the adapter the argument that it has, or delete the ${kind}`;
+  if (/x-delayed-message/.test(text))
+    return `${plain}: enable the plugin rabbitmq_delayed_message_exchange, or choose other \`delays\``;
   if (code === 530) return `${plain}: does the vhost exist, and may the user enter it?`;
   if (code === 403 && /ACCESS[-_]REFUSED/.test(text)) return `${plain}: check the user, the password and the rights`;
   return plain;

@@ -155,11 +155,17 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     const queue = newQueue();
     const broker = open({ url, confirmTimeoutMs: 500 });
     await broker.publish([message(queue, 'before')]);
-    await rabbit?.ctl("set_vm_memory_high_watermark", "absolute", "1MB");
+    await rabbit?.ctl('set_vm_memory_high_watermark', 'absolute', '1MB');
     try {
       const blocked = async () => (await broker.publish([message(queue, 'blocked')]))[0];
       await broker.publish([message(queue, 'blocks')]).catch(() => {}); // the server tells who publishes
-      await expect.poll(blocked).toMatchObject({ status: 'failed', retryable: true, error: { message: expect.stringMatching(/takes no messages/) } });
+      await expect
+        .poll(blocked)
+        .toMatchObject({
+          status: 'failed',
+          retryable: true,
+          error: { message: expect.stringMatching(/takes no messages/) },
+        });
     } finally {
       await rabbit?.ctl('set_vm_memory_high_watermark', '0.6');
     }
