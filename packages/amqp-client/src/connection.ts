@@ -59,7 +59,8 @@ export const connectionChecks: Record<keyof AmqpConnectionOptions, Check> = {
 const closingMs = 1_000;
 
 export class AmqpConnection {
-  readonly #role: 'backend' | 'broker';
+  /** For the codes of errors. */
+  readonly role: 'backend' | 'broker';
   readonly #options: AmqpConnectionOptions;
   readonly #addresses: readonly AmqpAddress[];
   readonly #name: string | undefined;
@@ -78,7 +79,7 @@ export class AmqpConnection {
       const text = `${owner}: expected either \`url\` or \`connect\`, got ${url === undefined ? 'none' : 'both'}`;
       throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
     }
-    this.#role = role;
+    this.role = role;
     this.#options = options;
     const urls = url === undefined ? [] : typeof url === 'string' ? [url] : url;
     this.#addresses = urls.map((one) => ({ ...parseAmqpUrl(owner, one), ...(vhost !== undefined && { vhost }) }));
@@ -126,9 +127,9 @@ export class AmqpConnection {
     try {
       const raw = await open(model);
       const lostBecause = () => lossOf(model);
-      return new AmqpChannel(raw, { role: this.#role, commandTimeoutMs, lostBecause, giveUp });
+      return new AmqpChannel(raw, { role: this.role, commandTimeoutMs, lostBecause, giveUp });
     } catch (error) {
-      throw amqpError(this.#role, 'open a channel', lossOf(model) ?? error);
+      throw amqpError(this.role, 'open a channel', lossOf(model) ?? error);
     } finally {
       clearTimeout(timer);
     }
@@ -136,13 +137,13 @@ export class AmqpConnection {
 
   #open(): Promise<ChannelModel> {
     if (this.#isClosed) {
-      const text = `The ${this.#role === 'broker' ? 'broker' : 'result backend'} is closed`;
+      const text = `The ${this.role === 'broker' ? 'broker' : 'result backend'} is closed`;
       return Promise.reject(new MachineryError('ERR_MACHINERY_CLOSED', text));
     }
     if (this.#opening === undefined) {
       const opening = this.#openOne().catch((error) => {
         if (this.#opening === opening) this.#opening = undefined;
-        throw amqpError(this.#role, 'be reached', error);
+        throw amqpError(this.role, 'be reached', error);
       });
       this.#opening = opening;
     }

@@ -1,7 +1,7 @@
 // A broker on RabbitMQ that shares its exchange and queues with Go Machinery. One connection publishes, one consumes, both for
 // all queues. Publishing is here, taking in `amqp-consumer.ts`, what is declared in `topology.ts`, delays in `delays.ts`.
 
-import { AmqpConnection, isMissing } from '@machinery/amqp-client';
+import { AmqpConnection, isMissing, Publisher, type Sending, Unroutable } from '@machinery/amqp-client';
 import {
   type Broker,
   type BrokerCapabilities,
@@ -21,7 +21,6 @@ import { AmqpConsumer } from './amqp-consumer.ts';
 import { type Delays, delaysOf, maxDelayMs } from './delays.ts';
 import { delayed, propertiesOf } from './messages.ts';
 import { type AmqpBrokerOptions, checkBrokerOptions, defaultExchange } from './options.ts';
-import { Publisher, type Sending, Unroutable } from './publisher.ts';
 import { Topology } from './topology.ts';
 
 /** What is to be published, and where: decided when it is written, as delays are counted from then. */

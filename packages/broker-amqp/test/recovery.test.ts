@@ -159,13 +159,11 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     try {
       const blocked = async () => (await broker.publish([message(queue, 'blocked')]))[0];
       await broker.publish([message(queue, 'blocks')]).catch(() => {}); // the server tells who publishes
-      await expect
-        .poll(blocked)
-        .toMatchObject({
-          status: 'failed',
-          retryable: true,
-          error: { message: expect.stringMatching(/takes no messages/) },
-        });
+      await expect.poll(blocked).toMatchObject({
+        status: 'failed',
+        retryable: true,
+        error: { message: expect.stringMatching(/takes no messages/) },
+      });
     } finally {
       await rabbit?.ctl('set_vm_memory_high_watermark', '0.6');
     }

@@ -3,9 +3,10 @@
 //
 // Invariant: every message that was written has exactly one outcome, also when the channel or the connection is lost.
 
-import type { AmqpConfirmChannel, AmqpConnection } from '@machinery/amqp-client';
-import { errorText, failed, MachineryError, type Outcome, stored } from '@machinery/core';
+import { errorText, failed, MachineryError, type MachineryErrorCode, type Outcome, stored } from '@machinery/core';
 import type { ConfirmChannel, Options } from 'amqplib';
+import type { AmqpConfirmChannel } from './channel.ts';
+import type { AmqpConnection } from './connection.ts';
 
 /** A message on its way to an exchange. */
 export interface Sending {
@@ -24,24 +25,27 @@ interface Pending {
   isReturned: boolean;
 }
 
-/** The code that tells apart a message that no queue takes. It was not stored, and the broker may try once more. */
+/** No queue takes the message: it was not stored, and may be when its queue was declared again. */
 export class Unroutable extends MachineryError {}
 
 export class Publisher {
   readonly #connection: AmqpConnection;
+  readonly #role: Role;
   readonly #confirmTimeoutMs: number;
   readonly #onLost: () => void;
   #opening: Promise<AmqpConfirmChannel> | undefined;
   readonly #pending = new Map<string, Pending>();
   #next = 1;
-  /** Resolves when the socket takes more. */
+  /** Resolves when the socket takes more, or has not done so for long. */
   #drained: Promise<void> | undefined;
+  #isStuck = false;
   /** Larger bodies close the channel: the server said so. */
   #maxBytes = Number.POSITIVE_INFINITY;
 
   /** @param onLost called when the channel ended: what was declared may not be there any more. */
   constructor(connection: AmqpConnection, confirmTimeoutMs: number, onLost: () => void) {
     this.#connection = connection;
+    this.#role = connection.role;
     this.#confirmTimeoutMs = confirmTimeoutMs;
     this.#onLost = onLost;
   }
@@ -57,7 +61,8 @@ export class Publisher {
     }
     const channel = await this.#opening;
     const { blockedBecause } = this.#connection;
-    if (blockedBecause !== undefined) throw unavailable(`RabbitMQ takes no messages for now: ${blockedBecause}`);
+    if (blockedBecause !== undefined)
+      throw unavailable(this.#role, `RabbitMQ takes no messages for now: ${blockedBecause}`);
     return channel;
   }
 
@@ -73,7 +78,7 @@ export class Publisher {
     const late = () => {
       for (const id of ids) {
         const { sending } = this.#pending.get(id) ?? {};
-        if (sending !== undefined) this.#end(id, unknown(sending.what, 'it was not confirmed in time'));
+        if (sending !== undefined) this.#end(id, unknown(this.#role, sending.what, 'it was not confirmed in time'));
       }
     };
     const timer = setTimeout(late, this.#confirmTimeoutMs);
@@ -87,12 +92,13 @@ export class Publisher {
   async #write(id: string, make: () => Sending): Promise<{ readonly outcome: Promise<Outcome> }> {
     let what = 'A message';
     try {
-      while (this.#drained !== undefined) await this.#drained;
+      while (this.#drained !== undefined && !this.#isStuck) await this.#drained;
       const { raw } = await this.ready();
+      if (this.#isStuck) throw unavailable(this.#role, 'RabbitMQ does not read what it is sent');
       const sending = make();
       const { content, exchange, routingKey, properties } = sending;
       what = sending.what;
-      if (content.length > this.#maxBytes) throw tooLarge(what, content.length, this.#maxBytes);
+      if (content.length > this.#maxBytes) throw tooLarge(this.#role, what, content.length, this.#maxBytes);
       const outcome = new Promise<Outcome>((resolve) => this.#pending.set(id, { sending, resolve, isReturned: false }));
       const options = { ...properties, messageId: id, mandatory: true };
       const more = raw.publish(exchange, routingKey, content, options, (error: unknown) => this.#confirmed(id, error));
@@ -100,7 +106,7 @@ export class Publisher {
       return { outcome };
     } catch (error) {
       this.#pending.delete(id);
-      return { outcome: Promise.resolve(notWritten(what, error)) };
+      return { outcome: Promise.resolve(notWritten(this.#role, what, error)) };
     }
   }
 
@@ -108,9 +114,10 @@ export class Publisher {
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
     const { sending, isReturned } = pending;
-    if (isReturned) this.#end(id, failed(unroutable(sending), true));
+    if (isReturned) this.#end(id, failed(unroutable(this.#role, sending), true));
     else if (error === null) this.#end(id, stored);
-    else if ((error as Error).message === 'message nacked') this.#end(id, failed(refusedByQueue(sending), true));
+    else if ((error as Error).message === 'message nacked')
+      this.#end(id, failed(refusedByQueue(this.#role, sending), true));
     // otherwise the channel has ended, and says why a turn later
   }
 
@@ -138,10 +145,11 @@ export class Publisher {
     if (largest !== undefined) this.#maxBytes = Number(largest);
     for (const [id, { sending, isReturned }] of [...this.#pending]) {
       const { content, what } = sending;
-      if (isReturned) this.#end(id, failed(unroutable(sending), true));
+      if (isReturned) this.#end(id, failed(unroutable(this.#role, sending), true));
       else if (content.length > this.#maxBytes)
-        this.#end(id, failed(tooLarge(what, content.length, this.#maxBytes), false));
-      else this.#end(id, unknown(what, `the connection was lost before it was confirmed: ${reason.message}`));
+        this.#end(id, failed(tooLarge(this.#role, what, content.length, this.#maxBytes), false));
+      else
+        this.#end(id, unknown(this.#role, what, `the connection was lost before it was confirmed: ${reason.message}`));
     }
     this.#onLost();
   }
@@ -149,7 +157,13 @@ export class Publisher {
   #waitForDrain(raw: ConfirmChannel): void {
     if (this.#drained !== undefined) return;
     this.#drained = new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#isStuck = true;
+        resolve();
+      }, this.#confirmTimeoutMs);
       const end = () => {
+        clearTimeout(timer);
+        this.#isStuck = false;
         this.#drained = undefined;
         raw.off('drain', end);
         raw.off('close', end);
@@ -161,38 +175,44 @@ export class Publisher {
   }
 }
 
-function unavailable(text: string): MachineryError {
-  return new MachineryError('ERR_MACHINERY_BROKER_UNAVAILABLE', text);
+type Role = 'backend' | 'broker';
+
+function unavailable(role: Role, text: string): MachineryError {
+  const code = role === 'broker' ? 'ERR_MACHINERY_BROKER_UNAVAILABLE' : 'ERR_MACHINERY_BACKEND_UNAVAILABLE';
+  return new MachineryError(code, text);
 }
 
-function unknown(what: string, why: string): Outcome {
-  return { status: 'unknown', error: unavailable(`${what} may have been stored: ${why}`) };
+function refusedCode(role: Role): MachineryErrorCode {
+  return role === 'broker' ? 'ERR_MACHINERY_BROKER_FAILED' : 'ERR_MACHINERY_BACKEND_FAILED';
 }
 
-function unroutable({ what, exchange, routingKey }: Sending): MachineryError {
+function unknown(role: Role, what: string, why: string): Outcome {
+  return { status: 'unknown', error: unavailable(role, `${what} may have been stored: ${why}`) };
+}
+
+function unroutable(role: Role, { what, exchange, routingKey }: Sending): MachineryError {
   const text = `${what}: no queue takes routing key ${routingKey} on exchange ${exchange || '(default)'}; bind a queue to it`;
-  return new Unroutable('ERR_MACHINERY_BROKER_FAILED', text);
+  return new Unroutable(refusedCode(role), text);
 }
 
-function refusedByQueue({ what, routingKey }: Sending): MachineryError {
-  return unavailable(
-    `${what} was refused by the queue of routing key ${routingKey}: is it full (x-overflow: reject-publish)?`,
-  );
+function refusedByQueue(role: Role, { what, routingKey }: Sending): MachineryError {
+  const why = `was refused by the queue of routing key ${routingKey}: is it full (x-overflow: reject-publish)?`;
+  return unavailable(role, `${what} ${why}`);
 }
 
-function tooLarge(what: string, bytes: number, limit: number): MachineryError {
+function tooLarge(role: Role, what: string, bytes: number, limit: number): MachineryError {
+  const code = role === 'broker' ? 'ERR_MACHINERY_MESSAGE_TOO_LARGE' : 'ERR_MACHINERY_STATE_TOO_LARGE';
   const text = `${what} has ${bytes} bytes, and the server takes ${limit} (max_message_size)`;
-  return new MachineryError('ERR_MACHINERY_MESSAGE_TOO_LARGE', text);
+  return new MachineryError(code, text);
 }
 
 /** A driver that refuses to write has written nothing: headers that do not fit, or a value that AMQP has no type for. */
-function notWritten(what: string, cause: unknown): Outcome {
-  if (MachineryError.is(cause)) return failed(cause, cause.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE');
-  if (cause instanceof RangeError) {
-    const text = `${what} has headers that do not fit in a frame: ${cause.message}`;
-    return failed(new MachineryError('ERR_MACHINERY_MESSAGE_TOO_LARGE', text, { cause }), false);
-  }
-  if ((cause as Error).name === 'IllegalOperationError') return failed(unavailable(`The channel is closed`), true);
-  const text = `${what} cannot be written as an AMQP message: ${errorText(cause)}`;
-  return failed(new MachineryError('ERR_MACHINERY_BROKER_FAILED', text, { cause }), false);
+function notWritten(role: Role, what: string, cause: unknown): Outcome {
+  if (MachineryError.is(cause)) return failed(cause, cause.code === unavailable(role, '').code);
+  if ((cause as Error).name === 'IllegalOperationError')
+    return failed(unavailable(role, 'The channel is closed'), true);
+  const isLarge = cause instanceof RangeError && role === 'broker';
+  const why = isLarge ? 'has headers that do not fit in a frame' : 'cannot be written as an AMQP message';
+  const code = isLarge ? 'ERR_MACHINERY_MESSAGE_TOO_LARGE' : refusedCode(role);
+  return failed(new MachineryError(code, `${what} ${why}: ${errorText(cause)}`, { cause }), false);
 }
