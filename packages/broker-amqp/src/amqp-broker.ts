@@ -137,14 +137,15 @@ export class AmqpBroker implements Broker {
     };
   }
 
-  async consume({ queue, tag, slots, maxInHand }: ConsumeOptions): Promise<Consumer> {
+  async consume({ queue, tag, slots }: ConsumeOptions): Promise<Consumer> {
     if (this.#closed !== undefined) throw closedError();
     const consumer = new AmqpConsumer({
       connection: this.#consuming,
       topology: this.#consumed,
       queue,
       tag,
-      prefetch: this.#options.prefetch ?? Math.min(Math.max(maxInHand, slots), 65_535),
+      prefetch: this.#options.prefetch ?? Math.min(slots, 65_535),
+      slots,
       deadQueue: () => this.#topology.deadQueueOf(queue),
       sendCopies: (copies) => this.#tracked(this.#sendCopies(queue, copies)),
       logger: this.#environment.logger,

@@ -2,7 +2,7 @@
 // done is acked together. When the channel is lost, for whatever reason, its deliveries are no longer this consumer's: the server
 // delivers them again, and the next exchange opens another channel.
 //
-// States: open <-> lost -> closed. Invariant: a delivery is settled at most once, on the session (the channel) that it came with,
+// States: open <-> resting, open <-> lost, -> closed. Invariant: a delivery is settled at most once, on the session (the channel) that it came with,
 // and never together with one that is not done (`unsettled.ts`).
 
 import { setImmediate as turn } from 'node:timers/promises';
@@ -28,6 +28,8 @@ export interface AmqpConsumerOptions {
   readonly queue: string;
   readonly tag: string;
   readonly prefetch: number;
+  /** How many tasks run at once. */
+  readonly slots: number;
   /** Declares the queue of dead messages, and answers its name. */
   readonly deadQueue: () => Promise<string>;
   readonly sendCopies: (copies: readonly Copy[]) => Promise<Outcome[]>;
@@ -35,6 +37,8 @@ export interface AmqpConsumerOptions {
   readonly onClose: (consumer: AmqpConsumer) => void;
 }
 
+/** How long messages may lie here while there are free slots and nobody asks for them, in milliseconds: the worker is paused. */
+const maxIdleMs = 200;
 /** What is early by less waits here: the clocks of two machines, or what a timer is early. More is delayed again. */
 const maxHoldMs = 1_000;
 
@@ -79,6 +83,11 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
   /** Why there is no session, until an exchange has said so. */
   #lostBecause: Error | undefined;
   #wake: (() => void) | undefined;
+  #isAsked = false;
+  /** Ends with what lies here going back to the queue. */
+  #idle: NodeJS.Timeout | undefined;
+  /** The server was told to send no more, until somebody asks. */
+  #resting: Promise<void> | undefined;
   readonly #settling = new Set<Promise<void>>();
   readonly #holds = new Set<NodeJS.Timeout>();
   #closed: Promise<void> | undefined;
@@ -102,14 +111,22 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     signal: AbortSignal,
   ): Promise<AmqpDelivery[]> {
     await this.#settleOwn(settled);
-    while (!signal.aborted) {
-      if (this.#closed !== undefined) return [];
-      if (this.#lostBecause !== undefined) throw this.#takeLoss();
-      if (this.#session === undefined) await untilAborted(this.open(), signal);
-      else if (this.#buffer.length > 0) return this.#buffer.splice(0, want);
-      else await this.#change(signal);
+    this.#isAsked = true;
+    clearTimeout(this.#idle);
+    try {
+      while (!signal.aborted) {
+        if (this.#closed !== undefined) return [];
+        if (this.#lostBecause !== undefined) throw this.#takeLoss();
+        if (this.#session === undefined) await untilAborted(this.open(), signal);
+        else if (this.#resting !== undefined) await untilAborted(this.#goOn(this.#resting, this.#session), signal);
+        else if (this.#buffer.length > 0) return this.#buffer.splice(0, want);
+        else await this.#change(signal);
+      }
+      return [];
+    } finally {
+      this.#isAsked = false;
+      if (this.#buffer.length > 0) this.#restLater();
     }
-    return [];
   }
 
   async settle(settled: readonly Settlement<AmqpDelivery>[]): Promise<void> {
@@ -168,6 +185,33 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     if (delivery.session !== this.#session) return;
     this.#buffer.push(delivery);
     this.#wake?.();
+    if (!this.#isAsked) this.#restLater();
+  }
+
+  /** A paused worker asks for nothing, and would keep what it was sent from the others. */
+  #restLater(): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      const session = this.#session;
+      if (session === undefined || this.#isAsked || this.#resting !== undefined || this.#buffer.length === 0) return;
+      if (session.size - this.#buffer.length >= this.#options.slots) this.#restLater();
+      else this.#resting = this.#rest(session);
+    }, maxIdleMs);
+    this.#idle.unref();
+  }
+
+  async #rest(session: Session<AmqpDelivery>): Promise<void> {
+    await session.cancel().catch(() => {}); // it is lost then
+    const { length } = this.#buffer;
+    if (session === this.#session) await session.requeue(this.#buffer.splice(0, length));
+  }
+
+  /** Consumes again. What cannot is lost, which the session says. */
+  async #goOn(resting: Promise<void>, session: Session<AmqpDelivery>): Promise<void> {
+    await resting;
+    if (this.#resting !== resting) return;
+    if (session === this.#session) await session.consume();
+    this.#resting = undefined;
   }
 
   /** The server's clock was set, or a queue of delayed messages was not ours. */
@@ -245,6 +289,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     if (this.#session !== session) return;
     const { queue, logger } = this.#options;
     this.#session = undefined;
+    this.#resting = undefined;
     this.#buffer = [];
     this.#lostBecause = reason;
     logger.debug(`The consumer of queue ${queue} lost its channel: ${errorText(reason)}`, reason);
@@ -270,8 +315,9 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
 
   async #close(): Promise<void> {
     for (const timer of this.#holds) clearTimeout(timer);
+    clearTimeout(this.#idle);
     this.#wake?.();
-    await Promise.allSettled([...this.#settling, this.#opening]);
+    await Promise.allSettled([...this.#settling, this.#opening, this.#resting]);
     await this.#session?.close();
     this.#options.onClose(this);
   }

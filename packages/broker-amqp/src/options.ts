@@ -38,7 +38,7 @@ export interface AmqpBrokerOptions extends AmqpConnectionOptions {
   readonly autoDelete?: boolean;
   /** What is different for single queues, by their names. */
   readonly queues?: Readonly<Record<string, AmqpQueueOptions>>;
-  /** How many messages a consumer holds that are not acked. Default: twice the concurrency, as states are stored while the next task runs. Go: 3. */
+  /** How many messages a consumer holds that are not acked. Default: its concurrency, so that none waits behind a long task while another worker is idle. Go: 3. */
   readonly prefetch?: number;
   /**
    * How messages are delayed. `ladder`: through a fixed set of queues. `queues`: as Go does, with a queue for each delay. `delayed-queue`: as

@@ -28,30 +28,49 @@ export class Session<D extends Tagged> {
   readonly #unsettled = new Map<number, D>();
   /** What came before the session was started. */
   #early: ConsumeMessage[] | undefined = [];
+  readonly #consumerTag: string;
   #isClosing = false;
   #cancelledBecause: Error | undefined;
 
   private constructor(channel: AmqpChannel, options: SessionOptions) {
     this.#channel = channel;
     this.#options = options;
+    this.#consumerTag = uniqueTag(options.tag);
+  }
+
+  /** How many deliveries are not settled. */
+  get size(): number {
+    return this.#unsettled.size;
   }
 
   /** Starts to consume the queue. Rejects with core's error. */
   static async open<D extends Tagged>(options: SessionOptions): Promise<Session<D>> {
-    const { connection, queue, tag, prefetch } = options;
+    const { connection, queue, prefetch } = options;
     const channel = await connection.channel();
     const session = new Session<D>(channel, options);
     try {
-      await channel.call(`consume queue ${queue}`, async (raw) => {
-        await raw.prefetch(prefetch);
-        await raw.consume(queue, (message) => session.#on(message), { consumerTag: uniqueTag(tag) });
-      });
+      await channel.call(`consume queue ${queue}`, (raw) => raw.prefetch(prefetch));
+      await session.consume();
     } catch (error) {
       await channel.close();
       throw error;
     }
     channel.onEnd((reason) => session.#ended(reason));
     return session;
+  }
+
+  /** Also after `cancel`. */
+  async consume(): Promise<void> {
+    const { queue } = this.#options;
+    await this.#channel.call(`consume queue ${queue}`, (raw) =>
+      raw.consume(queue, (message) => this.#on(message), { consumerTag: this.#consumerTag }),
+    );
+  }
+
+  /** Nothing comes any more when this has resolved; what is not settled stays so. */
+  async cancel(): Promise<void> {
+    const { queue } = this.#options;
+    await this.#channel.call(`stop consuming queue ${queue}`, (raw) => raw.cancel(this.#consumerTag));
   }
 
   /** Hands on what came so far, and whatever comes. */

@@ -109,6 +109,18 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     expect(again?.redelivered).toBe(true);
   });
 
+  it('leaves what it was sent to others when nobody asks for it, and goes on when somebody does', async () => {
+    const queue = newQueue();
+    const broker = open({ url });
+    const options = { queue, tag: 'worker', slots: 5, maxInHand: 10 };
+    const [paused, other] = [await broker.consume(options), await broker.consume(options)];
+    await broker.publish(['1', '2', '3', '4', '5', '6', '7', '8', '9', '10'].map((uuid) => message(queue, uuid)));
+    expect(await drain(other, 10)).toHaveLength(10);
+    await other.close();
+    await broker.publish([message(queue, '11')]);
+    expect((await drain(paused, 1)).map(uuidOf)).toEqual(['11']);
+  });
+
   it('declares a queue again that was deleted, for its consumer and for who publishes', async () => {
     const queue = newQueue();
     const [broker, producer] = [open({ url }), open({ url })];
