@@ -42,7 +42,7 @@ export function parseAmqpUrl(owner: string, url: string): AmqpAddress {
 }
 
 /** The URL with its password hidden, for errors and logs. */
-export function withoutPassword(url: string): string {
+function withoutPassword(url: string): string {
   return url.replace(/^([a-z+]+:\/\/)?.*@/is, '$1***@');
 }
 
