@@ -156,7 +156,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
 
   async #open(): Promise<void> {
     const { connection, topology, queue, tag, prefetch } = this.#options;
-    topology.forgetOne(`queue ${queue}`); // it may be why the last session ended
+    topology.forgetOne(`queue ${queue}`); // somebody may have deleted it
     await topology.forQueue(queue);
     const session: Session<AmqpDelivery> = await Session.open({
       connection,
@@ -288,6 +288,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
   #lost(session: Session<AmqpDelivery>, reason: Error): void {
     if (this.#session !== session) return;
     const { queue, logger } = this.#options;
+    this.#options.topology.forget(); // the server that comes back may have nothing
     this.#session = undefined;
     this.#resting = undefined;
     this.#buffer = [];

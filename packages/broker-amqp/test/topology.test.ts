@@ -105,10 +105,12 @@ describe.skipIf(rabbit === undefined)('what stands on RabbitMQ', { timeout: 30_0
     ]);
     const channel = await (await raw(url)).createChannel();
     const got = await channel.get(queue);
-    expect(got && got.properties).toMatchObject({
-      contentType: 'application/json',
-      deliveryMode: 2,
-      headers: { text: 'ü', number: 1.5, flag: true, list: '["1",{"a":null}]' },
+    expect(got).toMatchObject({
+      properties: {
+        contentType: 'application/json',
+        deliveryMode: 2,
+        headers: { text: 'ü', number: 1.5, flag: true, list: '["1",{"a":null}]' },
+      },
     });
   });
 
