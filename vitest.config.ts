@@ -16,6 +16,12 @@ function nameOf(root: string): string {
   return name.replace(/^.*\//, '');
 }
 
+/** What is started once for all files of a package. */
+function globalSetup(root: string): string[] {
+  const file = join(root, 'test/global-setup.ts');
+  return existsSync(file) ? [file] : [];
+}
+
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
@@ -25,7 +31,7 @@ export default defineConfig({
       .filter((root) => existsSync(join(root, 'package.json')))
       .map((root) => ({
         extends: true as const,
-        test: { name: nameOf(root), root, include: ['test/**/*.test.ts'] },
+        test: { name: nameOf(root), root, include: ['test/**/*.test.ts'], globalSetup: globalSetup(root) },
       })),
   },
 });

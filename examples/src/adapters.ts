@@ -1,18 +1,24 @@
 // The broker and the backend that a URL names: one more transport is one more row.
 
+import { AmqpBackend } from '@machinery/backend-amqp';
 import { RedisBackend } from '@machinery/backend-redis';
+import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
 import type { Backend, Broker } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 
 const redisBroker = (url: string) => new RedisBroker({ url });
 const redisBackend = (url: string) => new RedisBackend({ url });
+const amqpBroker = (url: string) => new AmqpBroker({ url });
+const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
 
 const brokers = new Map<string, (url: string) => Broker>([
   ['memory://', () => new MemoryBroker()],
   ['redis://', redisBroker],
   ['rediss://', redisBroker], // with TLS
   ['redis+socket://', redisBroker],
+  ['amqp://', amqpBroker],
+  ['amqps://', amqpBroker],
 ]);
 
 const backends = new Map<string, (url: string) => Backend>([
@@ -20,6 +26,8 @@ const backends = new Map<string, (url: string) => Backend>([
   ['redis://', redisBackend],
   ['rediss://', redisBackend],
   ['redis+socket://', redisBackend],
+  ['amqp://', amqpBackend],
+  ['amqps://', amqpBackend],
 ]);
 
 export function brokerOf(url: string): Broker {

@@ -4,11 +4,11 @@ import { execFile } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePort, redisServer } from '@machinery/services';
+import { freePort, rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it } from 'vitest';
 
-const redis = await redisServer();
-afterAll(() => redis?.stop());
+const [redis, rabbit] = [await redisServer(), await rabbitServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -58,9 +58,14 @@ it.skipIf(redis === undefined)('prints the same on Redis', { timeout: 30_000 }, 
   expect(await demo('--broker', url, '--backend', url)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
 });
 
+it.skipIf(redis === undefined || rabbit === undefined)('prints the same on RabbitMQ', { timeout: 30_000 }, async () => {
+  const flags = ['--broker', rabbit?.url as string, '--backend', redis?.url as string];
+  expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+});
+
 it.each([
   ['--brocker=redis://127.0.0.1', "Unknown option '--brocker'"],
-  ['--broker=amqp://user:secret@localhost', 'The URL of the broker has amqp://, expected one of memory://, redis://'],
+  ['--broker=nats://user:secret@localhost', 'The URL of the broker has nats://, expected one of memory://, redis://'],
   ['--backend=localhost:6379', 'The URL of the backend has no scheme, expected one of memory://, redis://'],
   ['--backend=redis://:secret@localhost:x', '`redis://***@localhost:x` is no URL of a Redis'],
 ])('refuses %s', async (flag, stderr) => {

@@ -5,13 +5,14 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { redisServer } from '@machinery/services';
+import { rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it, vi } from 'vitest';
 import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 
-const redis = await redisServer();
+const [redis, rabbit] = [await redisServer(), await rabbitServer()];
 vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
-afterAll(() => redis?.stop());
+vi.stubEnv('AMQP_URL', rabbit?.url);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -31,6 +32,17 @@ it('runs the first program of the README', () => {
 it.skipIf(redis === undefined)('runs the same program on Redis', { timeout: 30_000 }, () => {
   expect(run(compile(folder, 'on-redis', onRedis))).toEqual(['2']);
 });
+
+it.skipIf(redis === undefined || rabbit === undefined).each(['broker', 'backend'])(
+  'runs the program of the AMQP %s',
+  { timeout: 30_000 },
+  (role) => {
+    const [program = ''] = snippets(`packages/${role}-amqp/README.md`);
+    expect(run(compile(folder, `amqp-${role}`, program))).toEqual(
+      printed(program).map((line) => expect.stringMatching(line)),
+    );
+  },
+);
 
 it('runs the worker of the README until it is told to stop', async () => {
   writeFileSync(join(folder, 'tasks.ts'), tasks);

@@ -1,6 +1,8 @@
 // Brokers and result backends by the scheme of their URL: one more transport is one more row.
 
+import { AmqpBackend } from '@machinery/backend-amqp';
 import { RedisBackend } from '@machinery/backend-redis';
+import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
 import type { Backend, Broker } from '@machinery/core';
 
@@ -19,17 +21,24 @@ type Table<Adapter> = ReadonlyMap<string, (flags: AdapterFlags) => Adapter>;
 
 const redisBroker = ({ broker: url }: AdapterFlags) => new RedisBroker({ url });
 const redisBackend = ({ backend: url }: AdapterFlags) => new RedisBackend({ url });
+const amqpBroker = ({ broker: url, exchange, binding: bindingKey }: AdapterFlags) =>
+  new AmqpBroker({ url, exchange, bindingKey });
+const amqpBackend = ({ backend: url }: AdapterFlags) => new AmqpBackend({ url });
 
-const brokers: Table<Broker> = new Map([
+const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>([
   ['redis://', redisBroker],
   ['rediss://', redisBroker],
   ['redis+socket://', redisBroker],
+  ['amqp://', amqpBroker],
+  ['amqps://', amqpBroker],
 ]);
 
-const backends: Table<Backend> = new Map([
+const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backend>([
   ['redis://', redisBackend],
   ['rediss://', redisBackend],
   ['redis+socket://', redisBackend],
+  ['amqp://', amqpBackend],
+  ['amqps://', amqpBackend],
 ]);
 
 export function brokerOf(flags: AdapterFlags): Broker {

@@ -11,9 +11,9 @@ export const declaredBrokers: Readonly<Record<string, BrokerCapabilities>> = {
   // Decided, but open until the package is there: the line may still learn from the transport.
 
   '@machinery/broker-redis': { deliveryCount: true, listPending: true, listDelayed: true },
-  // Classic queues do not count deliveries, so that nothing may be promised. Open: the longest delay; a ladder of 16
-  // levels with base 4 covers 2^32 ms, and a millisecond is added to what is published.
-  '@machinery/broker-amqp': { priority: true, pushes: true, maxDelayMs: 2 ** 32 - 2 },
+  // Classic queues do not count deliveries, so that nothing may be promised. A ladder of 16 levels with base 4 covers 2^32 ms,
+  // and a millisecond is added to what is published. Messages are listed by getting them and giving them back.
+  '@machinery/broker-amqp': { priority: true, pushes: true, listPending: true, maxDelayMs: 2 ** 32 - 2 },
   // Ten messages a request, a mebibyte a message (and a request) since August 2025, counted by ApproximateReceiveCount.
   // Open: the longest delay. 15 minutes are the server's, what is longer hops through a queue of its own; 12 hours are 48 hops.
   '@machinery/broker-sqs': {

@@ -178,13 +178,15 @@ export function testRoundTrips(suite: BackendSuite): void {
     });
 
     if (suite.declares.readConsumes === true) {
-      suite.it('reading a state takes it away, for every instance', async (open) => {
+      suite.it('reading a state takes it away, for every other instance', async (open) => {
         const [writer, reader] = [await open(), await open()];
         const state = stateOf('SUCCESS');
         await store(writer, [state]);
         await expectStored(reader, [state]);
-        assert.equal(await readOne(reader, state.taskUuid), undefined);
         assert.equal(await readOne(writer, state.taskUuid), undefined);
+        // It may remember what it has read, for others in its process.
+        const again = await readOne(reader, state.taskUuid);
+        if (again !== undefined) assertSameState(again, state);
       });
     } else {
       suite.it('a state can be read again and again, by every instance', async (open) => {

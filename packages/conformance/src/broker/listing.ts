@@ -41,7 +41,8 @@ export function listing({ it, ordered, capabilities, underTest, delays, shared }
       for (let times = 0; times < 3; times++)
         assert.deepEqual(await scene.broker.pendingMessages?.(scene.queue, 10), [message.body]);
       const { redelivered } = await (await scene.consume()).takeOne();
-      assert.equal(redelivered, underTest.flagsFirstDeliveries === true);
+      // A server that takes what is requeued for a delivery has no other look at a message.
+      if (!underTest.countsRequeues) assert.equal(redelivered, underTest.flagsFirstDeliveries === true);
     });
 
     it('lists neither what is in hand nor what is settled, and lists what is put back', async (scene) => {

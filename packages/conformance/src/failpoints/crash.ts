@@ -121,12 +121,18 @@ class Crash {
     return child;
   }
 
-  /** Resolves when as many messages are settled as were published. A task publishes what follows before it is settled. */
+  /**
+   * Resolves when as many messages are settled as were published, and the worker has none in hand: what a task published may be
+   * settled before its publisher is told of it. A task publishes what follows before it is settled.
+   */
   #allSettled(): Promise<void> {
     return new Promise((resolve) => {
       this.#onEntry = () => {
-        const count = (wanted: string) => this.#entries().filter(({ event }) => event === wanted).length;
-        if (count('settle') >= this.#scenario.sent.length + count('publish')) resolve();
+        const count = (wanted: string, entries = this.#entries()) =>
+          entries.filter(({ event }) => event === wanted).length;
+        const { entries = [] } = this.#children.at(-1) ?? {};
+        const inHand = count('take', entries) - count('settle', entries) - count('requeue', entries);
+        if (inHand <= 0 && count('settle') >= this.#scenario.sent.length + count('publish')) resolve();
       };
       this.#onEntry();
     });

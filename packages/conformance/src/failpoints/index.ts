@@ -20,13 +20,15 @@ export interface FailpointOptions {
   readonly patienceMs?: number;
   /** How many crashes run at once. Default: 4. */
   readonly concurrency?: number;
+  /** Whether workers can complete chords: not where reading a state takes it away. Default: true. */
+  readonly chords?: boolean;
 }
 
 /** Kills a worker at every failpoint of every scenario, and asserts what the next one makes of it. */
 export function testFailpoints(runner: Runner, options: FailpointOptions): void {
-  const { name, adapters, redeliveryMs = 0, patienceMs = 10_000, concurrency = 4 } = options;
+  const { name, adapters, redeliveryMs = 0, patienceMs = 10_000, concurrency = 4, chords = true } = options;
   const crashOptions: CrashOptions = { adapters, redeliveryMs, patienceMs };
-  for (const scenario of scenarios) {
+  for (const scenario of scenarios.filter(({ chord }) => chords || chord === undefined)) {
     runner.describe(`${name}: ${scenario.name} survives a worker that is killed`, () => {
       const crashes = scenario.failpoints.map((failpoint) => () => crash(scenario, failpoint, crashOptions));
       const ahead = new Ahead(crashes, concurrency);

@@ -84,6 +84,7 @@ export function testOrders(suite: WorkflowSuite): void {
           await sendAsGo(sender, scene, groupUuid, members, scene.task('z'));
           await scene.log.until(`round ${round}`, () => scene.log.times('z') === round, scene.patienceMs);
           for (const { uuid } of members) await scene.ended(sender.result(uuid));
+          await decided(scene, sender, groupUuid);
         }
         await scene.quiet();
         for (const label of ['a', 'b', 'c', 'z']) assert.equal(scene.log.times(label), 3, label);
@@ -113,6 +114,7 @@ export function testOrders(suite: WorkflowSuite): void {
         await scene.eventually('c to succeed', async () =>
           (await sender.backend.read(uuids.slice(2))).every(succeeded),
         );
+        await decided(scene, sender, groupUuid);
       }
       await scene.quiet();
       for (const label of ['a', 'b', 'c', 'z']) assert.equal(scene.log.times(label), 3, label);
@@ -178,6 +180,12 @@ export function testOrders(suite: WorkflowSuite): void {
       assert.deepEqual([scene.log.times('b'), scene.log.times('z')], [1, 1]);
     });
   });
+}
+
+/** The callback may run before its sender is told that it was published, and writes the flag: that must not be the next round's. */
+function decided(scene: Scene, { backend }: Server, groupUuid: string): Promise<void> {
+  const isDecided = async () => (await backend.readGroup(groupUuid))?.chordTriggered === true;
+  return scene.eventually('the chord to be decided', isDecided);
 }
 
 /** As a Go client does: the group's UUID is its to choose, and the messages do not say when they were sent. Answers CreatedAt. */

@@ -66,7 +66,7 @@ export class Scene {
   /** A server on clients of its own, whose default queue is the case's. */
   async server({ broker = (it) => it, backend = (it) => it, ...options }: ServerPlan = {}): Promise<Server> {
     const [innerBroker, innerBackend] = await Promise.all([
-      this.#underTest.createBroker(),
+      this.#underTest.createBroker(this.queue),
       this.#underTest.createBackend(),
     ]);
     const server = new Server({

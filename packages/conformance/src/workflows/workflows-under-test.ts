@@ -6,8 +6,8 @@ import { Scene } from './scene.ts';
 
 /** A broker and a backend to run workflows on. */
 export interface WorkflowsUnderTest {
-  /** A new client on the same server, each time it is called. The suite closes what it made. */
-  createBroker(): Broker | Promise<Broker>;
+  /** A new client on the same server, each time it is called, for servers with this default queue. The suite closes what it made. */
+  createBroker(defaultQueue: string): Broker | Promise<Broker>;
   /** A new client on the same server, each time it is called. */
   createBackend(): Backend | Promise<Backend>;
   /** Makes what a queue needs before it is used, where the broker does not do so by itself. */

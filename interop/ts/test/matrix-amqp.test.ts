@@ -1,0 +1,81 @@
+// Clients and workers of Go Machinery and of this project, in every mix, on one RabbitMQ: as the broker, with states in Redis, and
+// as both, where there are no chords. Each pair has a binding key of its own.
+
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildGoPeer, findGo, type Language, Peers } from './peers.ts';
+
+const [rabbit, redis] = [await rabbitServer(), await redisServer()];
+const go = rabbit && redis && findGo();
+const folder = mkdtempSync(join(tmpdir(), 'machinery-interop-'));
+const peers = new Peers();
+
+/** What a Go worker may fail, as on Redis: see the README. */
+const failsInGo = ['unsupported type'];
+/** Workers cannot complete chords where reading a state takes it away. */
+const withoutChords = [
+  'task',
+  'split',
+  'just error fails',
+  'two values',
+  'max int64',
+  'bytes',
+  'retry',
+  'retry later',
+  'eta',
+  'success callback',
+  'error callback',
+  'chain',
+  'group',
+];
+
+const languages: readonly Language[] = go === undefined ? ['TypeScript'] : ['TypeScript', 'Go'];
+const fleets: readonly (readonly Language[])[] =
+  go === undefined ? [['TypeScript']] : [['TypeScript'], ['Go'], ['Go', 'TypeScript']];
+const pairs = languages.flatMap((client) => fleets.map((workers) => ({ client, workers })));
+
+describe.skipIf(rabbit === undefined || redis === undefined)('interop on RabbitMQ', { timeout: 120_000 }, () => {
+  beforeAll(async () => {
+    if (go !== undefined) await buildGoPeer(go);
+  }, 600_000);
+
+  afterAll(async () => {
+    await peers.end();
+    await Promise.all([rabbit?.stop(), redis?.stop()]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  describe.concurrent.each([
+    ['with states in Redis', () => redis?.url as string, []],
+    ['with states in RabbitMQ', () => rabbit?.url as string, withoutChords],
+  ] as const)('%s', (_, backend, only) => {
+    it.each(pairs)('a $client client and workers $workers agree', async ({ client, workers }) => {
+      const { failed, code } = await run(client, workers, backend(), only);
+      const expected = workers.includes('Go') ? failed.filter((name) => !failsInGo.includes(name)) : failed;
+      expect(expected).toEqual([]);
+      expect(code).toBe(failed.length === 0 ? 0 : 1);
+    });
+  });
+});
+
+async function run(client: Language, workers: readonly Language[], backend: string, only: readonly string[]) {
+  const id = randomUUID();
+  const where = ['--broker', rabbit?.url as string, '--backend', backend, '--queue', `interop-${id}`];
+  const flags = [...where, '--exchange', 'interop', '--binding', `key-${id}`];
+  const start = (language: Language, verb: string, ...more: string[]) =>
+    peers.start(language, [verb, ...flags, ...more], { TMPDIR: folder });
+  const working = workers.map((language) => start(language, 'worker'));
+  await Promise.all(working.map((worker) => worker.printed('Waiting for messages')));
+  const sending = start(client, 'client', '--timeout', '10s', '--only', only.join(','));
+  const code = await sending.ended;
+  const lines = sending.stdout.split('\n').filter((line) => line.startsWith('{'));
+  if (lines.length === 0) throw new Error(`The client ran no case:\n${sending.stderr}`);
+  const cases = lines.map((line) => JSON.parse(line) as { case: string; ok: boolean });
+  if (only.length > 0) expect(cases).toHaveLength(only.length);
+  for (const worker of working) worker.kill();
+  return { code, failed: cases.filter(({ ok }) => !ok).map((line) => line.case) };
+}

@@ -1,0 +1,114 @@
+// Connections to a real RabbitMQ: URLs tried in order, vhosts, TLS, names, refusals; and channels of which one fails.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort, startRabbit, tcpProxy } from '@machinery/services';
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
+import { AmqpConnection, type AmqpConnectionOptions, ChannelPool } from '../src/index.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'machinery-amqp-tls-'));
+const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+execFileSync(
+  'openssl',
+  ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-keyout', key, '-out', cert, ...subject],
+  { stdio: 'ignore' },
+);
+execFileSync('chmod', ['644', key]);
+
+const tlsPort = await freePort();
+const settings = [
+  `listeners.ssl.default = 127.0.0.1:${tlsPort}`,
+  `ssl_options.cacertfile = ${cert}`,
+  `ssl_options.certfile = ${cert}`,
+  `ssl_options.keyfile = ${key}`,
+];
+const rabbit = await startRabbit({ settings });
+const url = rabbit?.url as string;
+afterAll(async () => {
+  await rabbit?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function connection(options: AmqpConnectionOptions): AmqpConnection {
+  const opened = new AmqpConnection('Test', 'broker', options, 'testing');
+  onTestFinished(() => opened.close());
+  return opened;
+}
+
+describe.skipIf(rabbit === undefined)('a connection to RabbitMQ', { timeout: 30_000 }, () => {
+  it('tries URLs in their order', async () => {
+    const away = `amqp://127.0.0.1:${await freePort()}`;
+    const channel = await connection({ url: [away, url] }).channel();
+    expect(channel.isOpen).toBe(true);
+    await expect(connection({ url: [away, away] }).channel()).rejects.toMatchObject({
+      code: 'ERR_MACHINERY_BROKER_UNAVAILABLE',
+      message: expect.stringContaining('ECONNREFUSED'),
+    });
+  });
+
+  it('speaks TLS, and believes whom it is told to', async () => {
+    const secure = `amqps://localhost:${tlsPort}`;
+    const channel = await connection({ url: secure, tls: { ca: [readFileSync(cert)], host: '127.0.0.1' } }).channel();
+    expect(channel.isOpen).toBe(true);
+    await expect(connection({ url: secure, tls: { host: '127.0.0.1' } }).channel()).rejects.toThrow('self-signed');
+  });
+
+  it('enters a vhost, by URL or by option, and says when it may not', async () => {
+    await rabbit?.ctl('add_vhost', 'a/b');
+    await rabbit?.ctl('set_permissions', '--vhost', 'a/b', 'guest', '.*', '.*', '.*');
+    for (const options of [{ url: `${url}/a%2Fb` }, { url, vhost: 'a/b' }])
+      expect((await connection(options).channel()).isOpen).toBe(true);
+    const refused = { code: 'ERR_MACHINERY_BROKER_FAILED' };
+    await expect(connection({ url: `${url}/none` }).channel()).rejects.toMatchObject(refused);
+    await expect(connection({ url: url.replace('//', '//guest:wrong@') }).channel()).rejects.toMatchObject(refused);
+  });
+
+  it('keeps a heartbeat and a name', async () => {
+    const opened = connection({ url, heartbeatSeconds: 7, clientName: 'named' });
+    await opened.channel();
+    const [line] = ((await rabbit?.ctl('list_connections', 'timeout', 'client_properties')) ?? '')
+      .split('\n')
+      .filter((text) => text.includes('named'));
+    expect(line).toMatch(/^7\t.*named \(testing\)/);
+  });
+
+  it('fails one call of a pool, and none of the others', async () => {
+    const pool = new ChannelPool(connection({ url }), 3);
+    const calls = Array.from({ length: 20 }, (_, i) =>
+      pool.run('look', (raw) => (i % 5 === 0 ? raw.checkQueue('there is none') : raw.assertQueue(`pooled-${i % 2}`))),
+    );
+    const ended = await Promise.allSettled(calls);
+    expect(ended.map(({ status }) => status)).toEqual(calls.map((_, i) => (i % 5 === 0 ? 'rejected' : 'fulfilled')));
+  });
+
+  it('gives up a server that does not answer', async () => {
+    const proxy = await tcpProxy({ to: rabbit?.port as number });
+    onTestFinished(() => proxy.close());
+    const opened = connection({ url: `amqp://127.0.0.1:${proxy.port}`, commandTimeoutMs: 200 });
+    const channel = await opened.channel();
+    proxy.stall();
+    const asking = channel.call('ask', (raw) => raw.assertQueue('asked'));
+    await expect(asking).rejects.toThrow('RabbitMQ could not ask: the server did not answer within 200 ms');
+    proxy.resume();
+    expect((await opened.channel()).isOpen).toBe(true);
+  });
+
+  it('is not opened again after it was closed', async () => {
+    const opened = connection({ url });
+    await opened.channel();
+    await opened.close();
+    await expect(opened.channel()).rejects.toMatchObject({ code: 'ERR_MACHINERY_CLOSED' });
+  });
+});
+
+it.each([
+  ['http://localhost', 'expected amqp:// or amqps://'],
+  ['amqp://user:secret@localhost/a/b', 'got amqp://***@localhost/a/b: a vhost with a slash is written with %2F'],
+  ['amqp://localhost?heartbeat=5', 'settings are options, not a query'],
+  ['localhost', 'it is no URL'],
+])('refuses %s', (wrong, why) => {
+  expect(() => new AmqpConnection('Test', 'broker', { url: wrong }, 'testing')).toThrow(why);
+});

@@ -1,0 +1,251 @@
+// States of tasks as Go Machinery keeps them in RabbitMQ: each a message in a queue named by the task, which reading takes off. All
+// messages of a queue are read together and merged, also with what this process has read before.
+//
+// Neighbours: `state-queues.ts` (declaring, taking), `state-cache.ts` (what was taken), `group-records.ts` (metas and claims).
+
+import {
+  AmqpConnection,
+  type AmqpConnectionOptions,
+  ChannelPool,
+  connectionChecks,
+  Publisher,
+} from '@machinery/amqp-client';
+import {
+  type Backend,
+  type BackendCapabilities,
+  type ChordClaim,
+  type ContractVersion,
+  checkOptions,
+  consoleLogger,
+  contractVersion,
+  decodeGroupMeta,
+  decodeState,
+  encodeGroupMetaCanonical,
+  encodeState,
+  errorText,
+  failed,
+  type GroupMeta,
+  integerOption,
+  isFinal,
+  type Logger,
+  MachineryError,
+  mergeState,
+  type Outcome,
+  optionalOption,
+  type StateWrite,
+  type TaskState,
+} from '@machinery/core';
+import type { GetMessage } from 'amqplib';
+import { type GroupRecord, GroupRecords, triggeredQueue } from './group-records.ts';
+import { StateCache } from './state-cache.ts';
+import { StateQueues, stateQueue } from './state-queues.ts';
+
+export interface AmqpBackendOptions extends AmqpConnectionOptions {
+  /**
+   * How long a queue of states is kept when nobody uses it, in seconds: as the server's `resultsExpireInSeconds`, and as
+   * everybody's who uses the queues, Go's too. Default: 3,600.
+   */
+  readonly resultsExpireInSeconds?: number;
+  /** How many channels declare and read at once. Default: 8. */
+  readonly channels?: number;
+}
+
+/** How long the server may take to confirm a state, in milliseconds. */
+const confirmTimeoutMs = 30_000;
+/** The longest time to live, in milliseconds. */
+const maxTtlMs = 2 ** 32 - 1;
+
+/** A result backend on RabbitMQ, shared with Go's workers and clients. */
+export class AmqpBackend implements Backend {
+  readonly contractVersion: ContractVersion = contractVersion;
+  readonly name = '@machinery/backend-amqp';
+  readonly capabilities: BackendCapabilities = Object.freeze({ storesResults: true, readConsumes: true });
+  readonly #connection: AmqpConnection;
+  readonly #publisher: Publisher;
+  readonly #queues: StateQueues;
+  readonly #groups: GroupRecords;
+  readonly #cache = new StateCache();
+  readonly #expiresInMs: number;
+  /** Of each task, the read under way: another one would find nothing. */
+  readonly #reading = new Map<string, Promise<TaskState | undefined>>();
+  readonly #underWay = new Set<Promise<unknown>>();
+  #logger: Logger = consoleLogger;
+  #hasWarned = false;
+  #closed: Promise<void> | undefined;
+
+  /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
+  constructor(options: AmqpBackendOptions) {
+    checkOptions('AmqpBackend', options, {
+      ...connectionChecks,
+      resultsExpireInSeconds: optionalOption(integerOption({ min: 1, max: Math.floor(maxTtlMs / 1_000) })),
+      channels: optionalOption(integerOption({ min: 1, max: 1_000 })),
+    });
+    const { resultsExpireInSeconds = 3_600, channels = 8 } = options;
+    this.#expiresInMs = resultsExpireInSeconds * 1_000;
+    this.#connection = new AmqpConnection('AmqpBackend', 'backend', options, 'results');
+    this.#publisher = new Publisher(this.#connection, confirmTimeoutMs, () => {});
+    const pool = new ChannelPool(this.#connection, channels);
+    this.#queues = new StateQueues(pool, this.#expiresInMs, () => this.#logger);
+    this.#groups = new GroupRecords(pool, this.#queues, this.#publisher);
+  }
+
+  attach({ logger }: { readonly logger: Logger }): void {
+    this.#logger = logger;
+  }
+
+  write(writes: readonly StateWrite[]): Promise<Outcome[]> {
+    return this.#tracked(this.#write(writes));
+  }
+
+  /** Declares all queues, then publishes in order. */
+  async #write(writes: readonly StateWrite[]): Promise<Outcome[]> {
+    const texts = writes.map(({ state }) => encodeState(state)); // before its writer may change it
+    const declared = await Promise.all(
+      writes.map(({ state }) =>
+        this.#queues.declare(state.taskUuid).then(
+          () => undefined,
+          (error: MachineryError) => failed(error, error.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE'),
+        ),
+      ),
+    );
+    const sendings = writes.flatMap((write, i) => {
+      if (declared[i] !== undefined) return [];
+      const sending = this.#sendingOf(write, texts[i] as string);
+      return [() => sending];
+    });
+    const sent = await this.#publisher.send(sendings);
+    let next = 0;
+    return declared.map((failure) => failure ?? (sent[next++] as Outcome));
+  }
+
+  read(taskUuids: readonly string[]): Promise<(TaskState | undefined)[]> {
+    return this.#call(() => Promise.all(taskUuids.map((taskUuid) => this.#readOne(taskUuid))));
+  }
+
+  #readOne(taskUuid: string): Promise<TaskState | undefined> {
+    let reading = this.#reading.get(taskUuid);
+    if (reading === undefined) {
+      reading = this.#take(taskUuid).finally(() => this.#reading.delete(taskUuid));
+      this.#reading.set(taskUuid, reading);
+    }
+    return reading;
+  }
+
+  async #take(taskUuid: string): Promise<TaskState | undefined> {
+    const messages = await this.#queues.take(taskUuid);
+    let state = this.#cache.get(taskUuid);
+    for (const message of messages) {
+      const next = this.#decoded(message, taskUuid);
+      if (next === undefined) continue;
+      state = mergeState(state, next);
+      const expiresInMs = Number(message.properties.expiration ?? this.#expiresInMs);
+      this.#cache.set(taskUuid, state, message.content.length, expiresInMs);
+    }
+    return state;
+  }
+
+  async purge({
+    tasks = [],
+    groups = [],
+  }: {
+    readonly tasks?: readonly string[];
+    readonly groups?: readonly string[];
+  }): Promise<void> {
+    await this.#call(async () => {
+      for (const taskUuid of tasks) this.#cache.delete(taskUuid);
+      await Promise.all([this.#queues.delete(tasks.map(stateQueue)), this.#groups.delete(groups)]);
+    });
+  }
+
+  async initGroup(meta: GroupMeta, expiresInSeconds: number): Promise<void> {
+    const expiresAtMs = Date.now() + expiresInSeconds * 1_000;
+    const record = { meta: encodeGroupMetaCanonical(meta), claim: '', expiresAtMs };
+    await this.#call(() => this.#groups.create(meta.groupUuid, record));
+  }
+
+  async readGroup(groupUuid: string): Promise<GroupMeta | undefined> {
+    const record = await this.#change(groupUuid, (same) => same);
+    return record === undefined ? undefined : decodeGroupMeta(record.meta);
+  }
+
+  async renewGroup(groupUuid: string, expiresInSeconds: number): Promise<void> {
+    const until = Date.now() + expiresInSeconds * 1_000;
+    await this.#change(groupUuid, (record) => ({ ...record, expiresAtMs: Math.max(record.expiresAtMs, until) }));
+  }
+
+  /** @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED, and as all calls. */
+  async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+    const before = await this.#change(groupUuid, (record) =>
+      record.claim === '' && !isTriggered(record) ? { ...record, claim: memberUuid } : record,
+    );
+    if (before === undefined)
+      throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there or has expired`);
+    if (isTriggered(before)) return 'done';
+    return before.claim === '' || before.claim === memberUuid ? 'claimed' : 'other';
+  }
+
+  async finishChord(groupUuid: string): Promise<void> {
+    const before = await this.#change(groupUuid, (record) => ({
+      ...record,
+      meta: encodeGroupMetaCanonical({ ...decodeGroupMeta(record.meta), chordTriggered: true }),
+    }));
+    if (before === undefined) return;
+    // Go: TriggerChord looks for it
+    const args = { 'x-expires': this.#expiresInMs };
+    await this.#call(() => this.#queues.declareWith(triggeredQueue(groupUuid), { autoDelete: true, arguments: args }));
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= Promise.allSettled(this.#underWay).then(() => this.#connection.close());
+    return this.#closed;
+  }
+
+  #change(groupUuid: string, change: (record: GroupRecord) => GroupRecord): Promise<GroupRecord | undefined> {
+    return this.#call(() => this.#groups.change(groupUuid, change));
+  }
+
+  #sendingOf({ state, expiresInSeconds }: StateWrite, text: string) {
+    const expiresInMs = expiresInSeconds * 1_000;
+    if (expiresInMs > this.#expiresInMs && isFinal(state.state)) this.#warnOfExpiry(expiresInSeconds);
+    const expiration = String(Math.min(expiresInMs, this.#expiresInMs));
+    return {
+      exchange: '', // which knows every queue by its name: Go binds them to its exchange, where it publishes
+      routingKey: stateQueue(state.taskUuid),
+      content: Buffer.from(text),
+      properties: { persistent: true, contentType: 'application/json', expiration },
+      what: `The state of task ${state.taskUuid}`,
+    };
+  }
+
+  #warnOfExpiry(seconds: number): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    const text = `Results are kept for ${this.#expiresInMs / 1_000} s, not for ${seconds} s: set AmqpBackend's \`resultsExpireInSeconds\``;
+    this.#logger.warn(text);
+  }
+
+  /** Undefined for what is no state: whoever waits for it cannot be helped, and the others must not suffer. */
+  #decoded(message: GetMessage, taskUuid: string): TaskState | undefined {
+    try {
+      return decodeState(message.content.toString());
+    } catch (error) {
+      this.#logger.warn(`Queue ${taskUuid} holds no state of a task: ${errorText(error)}`);
+      return undefined;
+    }
+  }
+
+  async #call<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#closed !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The AMQP backend is closed');
+    return this.#tracked(call());
+  }
+
+  #tracked<T>(call: Promise<T>): Promise<T> {
+    const tracked = call.finally(() => this.#underWay.delete(tracked));
+    this.#underWay.add(tracked);
+    return tracked;
+  }
+}
+
+function isTriggered({ meta }: GroupRecord): boolean {
+  return decodeGroupMeta(meta).chordTriggered;
+}

@@ -1,0 +1,86 @@
+// The queues of states, as Go declares them: not durable, deleted when unused for as long as results are kept. A server that
+// takes no such queues any more gets durable ones, which Go cannot use there, either.
+
+import { type ChannelPool, isMissing, isRefusedArgument } from '@machinery/amqp-client';
+import { errorText, type Logger, MachineryError } from '@machinery/core';
+import type { Channel, GetMessage } from 'amqplib';
+
+/** What a queue is named at most, in bytes. */
+const maxNameBytes = 255;
+
+/** Go: the UUID. RabbitMQ would leave out the ends of lines. */
+export function stateQueue(taskUuid: string): string {
+  return taskUuid.replaceAll(/[\r\n]/g, encodeURIComponent);
+}
+
+export class StateQueues {
+  readonly #pool: ChannelPool;
+  readonly #expiresInMs: number;
+  readonly #logger: () => Logger;
+  #isDurable = false;
+  #hasWarned = false;
+
+  /** @param expiresInMs Go: the arguments of each queue; they must be the same for all that use it. */
+  constructor(pool: ChannelPool, expiresInMs: number, logger: () => Logger) {
+    this.#pool = pool;
+    this.#expiresInMs = expiresInMs;
+    this.#logger = logger;
+  }
+
+  /** Declares the queue of a task's states, which then lives on for as long as results are kept. */
+  async declare(taskUuid: string): Promise<void> {
+    if (Buffer.byteLength(taskUuid) > maxNameBytes) {
+      const text = `The UUID of task ${taskUuid.slice(0, 100)}… is too long to name a queue: ${maxNameBytes} bytes at most`;
+      throw new MachineryError('ERR_MACHINERY_BACKEND_FAILED', text);
+    }
+    const args = { 'x-message-ttl': this.#expiresInMs, 'x-expires': this.#expiresInMs };
+    await this.declareWith(stateQueue(taskUuid), { autoDelete: true, arguments: args });
+  }
+
+  /** Declares any queue of this backend. One that is there with other arguments is used as it is. */
+  async declareWith(queue: string, options: { autoDelete: boolean; arguments: object }): Promise<void> {
+    const declare = () =>
+      this.#pool.run(`declare queue ${queue}`, (raw) =>
+        raw.assertQueue(queue, { durable: this.#isDurable, ...options }),
+      );
+    try {
+      await declare();
+    } catch (error) {
+      if (isRefusedArgument(error)) return this.#warn(`${errorText(error)}: does everybody keep results for as long?`);
+      if (this.#isDurable || !/transient_nonexcl_queues/.test(errorText(error))) throw error;
+      this.#isDurable = true;
+      this.#warn(
+        'The server takes only durable queues: states are kept in those, and Go cannot use it as a result backend',
+      );
+      await declare();
+    }
+  }
+
+  /** Takes all states of a task, in the order in which they were written. */
+  async take(taskUuid: string): Promise<GetMessage[]> {
+    const queue = stateQueue(taskUuid);
+    const take = async (raw: Channel) => {
+      const messages: GetMessage[] = [];
+      for (let got = await raw.get(queue); got !== false; got = got.fields.messageCount > 0 && (await raw.get(queue)))
+        messages.push(got);
+      const last = messages.at(-1);
+      if (last !== undefined) raw.ack(last, true); // the channel is this call's
+      return messages;
+    };
+    try {
+      return await this.#pool.run(`read the state of task ${taskUuid}`, take);
+    } catch (error) {
+      if (isMissing(error)) return [];
+      throw error;
+    }
+  }
+
+  async delete(queues: readonly string[]): Promise<void> {
+    await Promise.all(queues.map((queue) => this.#pool.run(`delete queue ${queue}`, (raw) => raw.deleteQueue(queue))));
+  }
+
+  #warn(text: string): void {
+    if (!this.#hasWarned) this.#logger().warn(text);
+    this.#hasWarned = true;
+  }
+}
