@@ -183,6 +183,7 @@ export class Chords {
       group.failing ??= this.#ports.fail(callback, error ?? claim.error, sentAt);
       return group.failing;
     }
+    if (group.deciding) return; // another attempt of this member is at it, and its message is still there
     group.deciding = true;
     const meta = await this.#readMeta(group);
     const since = meta?.createdAt ?? sentAt;
