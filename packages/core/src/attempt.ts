@@ -4,15 +4,14 @@
 import type { StateWrite } from './backend.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
-import { header } from './headers.ts';
 import type { RegisteredTask } from './registry.ts';
 import { attemptOf, timeoutOf } from './retry.ts';
 import type { Sendable } from './sender.ts';
+import { sentAtOf } from './sent-at.ts';
 import type { Announced } from './state-writer.ts';
 import { leaveAttempt, type RunningAttempt, runAttempt, TaskContext } from './task-context.ts';
 import type { StateName, TaskResult, TaskState } from './task-state.ts';
 import type { SafeTelemetry } from './telemetry.ts';
-import { toUtcText } from './wire/time.ts';
 
 /** How an attempt ended. `error` is whatever was thrown. */
 export type Ended =
@@ -39,8 +38,7 @@ export class Attempt implements Announced, RunningAttempt {
   constructor(signature: Sendable, { logger, sender, telemetry }: Engine) {
     this.signature = signature;
     this.context = new TaskContext(signature, attemptOf(signature), logger);
-    const sentAt = signature.headers?.[header.sentAt];
-    this.sentAt = typeof sentAt === 'string' && toUtcText(sentAt) !== undefined ? sentAt : undefined;
+    this.sentAt = sentAtOf(signature);
     this.createdAt = this.sentAt;
     this.#telemetry = telemetry;
     this.#expiresInSeconds = sender.expiresInSeconds(undefined);

@@ -10,6 +10,7 @@ import { errorText, MachineryError, mayPass } from './errors.ts';
 import { header } from './headers.ts';
 import type { Persistence } from './persistence.ts';
 import type { Named, Sendable } from './sender.ts';
+import { sentAtOf } from './sent-at.ts';
 import type { Arg, Signature } from './signature.ts';
 import { isAfter, isFinal, newGroupMeta, type TaskResult, type TaskState } from './task-state.ts';
 import { derivedUuid } from './uuid.ts';
@@ -65,7 +66,7 @@ export class FollowUps {
    * callback fails first, and whoever finds a member failed finds that done.
    */
   async unsent(signature: Named, error: string, othersRun: boolean): Promise<void> {
-    const sentAt = signature.headers?.[header.sentAt] as string | undefined;
+    const sentAt = sentAtOf(signature);
     const groups = [...membersOf([signature]).values()];
     if (othersRun) {
       const text = `Task ${signature.name} (${signature.uuid}) failed: ${error}`;
@@ -128,7 +129,7 @@ export class FollowUps {
     const [state] = await this.#statesOf([sendable], sentAt);
     if (state !== undefined && isFinal(state.state)) return; // by another member, or before a crash
     await this.failed(sendable, error, { again: true, sentAt }); // first: FAILURE says that all is done
-    await this.#storeFailure(sendable, error, sendable.headers?.[header.sentAt] as string);
+    await this.#storeFailure(sendable, error, sentAtOf(sendable));
   }
 
   /** What was to come after a task that failed: members that will never run fail, and so does the chord that waits for them. */
@@ -174,7 +175,7 @@ export class FollowUps {
       const meta = newGroupMeta(
         groupUuid,
         members.map(({ uuid }) => uuid),
-        callbacks[0]?.headers?.[header.sentAt] as string,
+        sentAtOf(callbacks[0] as Sendable) as string,
       );
       const init = async () => {
         const mayBeThere = again || !members.every((member) => begins.has(member));

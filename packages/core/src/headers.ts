@@ -1,7 +1,7 @@
 // The headers of this project. Their values are text: Go's AMQP client refuses numbers that it decoded from JSON.
 
 export const header = {
-  /** When the message was sent, equal to its state's CreatedAt: proves that a redelivery is of the same send. */
+  /** When the message was sent, where its UUID does not hold it (`sent-at.ts`). */
   sentAt: 'machinery-sent-at',
   /** Which attempt the message is, from 2 on. */
   attempt: 'machinery-attempt',

@@ -193,8 +193,8 @@ export class Processor {
   }
 
   /**
-   * The stored state, where it is needed: a redelivery may be done already, and a message without our header does not
-   * say when it was sent.
+   * The stored state, where it is needed: a redelivery may be done already, and a message of Go's does not say when
+   * it was sent.
    */
   #lookBack(attempt: Attempt, delivery: Delivery): Promise<TaskState | undefined> | undefined {
     if (!this.#persistence.mayRead || (attempt.sentAt !== undefined && !delivery.redelivered)) return undefined;

@@ -9,11 +9,12 @@ import { errorText, MachineryError } from './errors.ts';
 import { header } from './headers.ts';
 import { invalidOption } from './options.ts';
 import { failed, type Outcome } from './outcome.ts';
+import { sentAtOf } from './sent-at.ts';
 import type { Signature } from './signature.ts';
 import type { StateWriter } from './state-writer.ts';
 import { isAfter } from './task-state.ts';
 import type { SafeTelemetry } from './telemetry.ts';
-import { newUuid } from './uuid.ts';
+import { isSendTime, newSendUuid, newUuid } from './uuid.ts';
 import { checkSignature } from './validation.ts';
 import { encodeChordCallback, encodeSignature } from './wire/signature-codec.ts';
 import { encodeTime, etaMs, lastTimeMs } from './wire/time.ts';
@@ -71,22 +72,30 @@ export class Sender {
    * of sending of what it follows: clocks differ, and a follow-up that is not later is one of an earlier send.
    */
   complete(signature: Signature, after?: string): Sendable {
-    return this.#complete(withUuids(signature), signature, after);
+    const now = this.#options.clock.now();
+    // A UUID that is made now holds the time, which saves a header, unless nobody would believe this clock.
+    if (!signature.uuid && after === undefined && isSendTime(now))
+      return this.#complete(withUuids(signature, newSendUuid('task', now)), signature, undefined);
+    return this.#complete(withUuids(signature), signature, this.#timeAfter(after));
   }
 
   /** The same of a draft that has all its UUIDs: it is changed itself, and its callbacks are shared. */
   completeDraft(draft: Draft): Sendable {
-    return this.#complete(draft, draft as Signature);
+    return this.#complete(draft, draft as Signature, this.now());
   }
 
-  #complete(draft: Draft, signature: Signature, after?: string): Sendable {
+  #timeAfter(time: string | undefined): string {
+    const now = this.now();
+    return time === undefined || isAfter({ createdAt: now }, time) ? now : justAfter(time);
+  }
+
+  /** @param sentAt undefined: the UUID holds it. */
+  #complete(draft: Draft, signature: Signature, sentAt: string | undefined): Sendable {
     const injected = this.#options.telemetry.injectHeaders(signature);
     draft.routingKey ||= this.#defaultRoutingKey;
     draft.eta &&= encodeTime(draft.eta);
     const { [header.attempt]: _, ...headers } = signature.headers ?? {}; // whatever it was before, this is a first attempt
-    const now = this.now();
-    const sentAt = after === undefined || isAfter({ createdAt: now }, after) ? now : justAfter(after);
-    draft.headers = { ...headers, ...injected, [header.sentAt]: sentAt };
+    draft.headers = withSentAt({ ...headers, ...injected }, sentAt);
     return draft as Sendable;
   }
 
@@ -118,10 +127,10 @@ export class Sender {
     return this.#options.states.write(this.#pending(task, dueAtMs));
   }
 
-  #pending({ uuid, name, headers }: Pick<Named, 'uuid' | 'name' | 'headers'>, dueAtMs?: number): StateWrite {
-    const createdAt = (headers?.[header.sentAt] as string | undefined) ?? this.now();
+  #pending(task: Pick<Named, 'uuid' | 'name' | 'headers'>, dueAtMs?: number): StateWrite {
+    const createdAt = sentAtOf(task) ?? this.now();
     return {
-      state: { taskUuid: uuid, taskName: name, state: 'PENDING', createdAt },
+      state: { taskUuid: task.uuid, taskName: task.name, state: 'PENDING', createdAt },
       expiresInSeconds: this.expiresInSeconds(dueAtMs),
     };
   }
@@ -171,8 +180,8 @@ export class Sender {
     if (answer instanceof Promise) throw invalidOption('prePublishHandler must answer at once, got a promise');
     const handled = checkSignature(answer);
     const { uuid, routingKey } = signature;
-    const headers = { ...signature.headers, ...handled.headers, [header.sentAt]: signature.headers?.[header.sentAt] };
-    return { ...signature, ...handled, uuid, routingKey: handled.routingKey || routingKey, headers };
+    const headers = withSentAt({ ...signature.headers, ...handled.headers }, signature.headers?.[header.sentAt]);
+    return { ...signature, ...handled, uuid, routingKey: handled.routingKey || routingKey, headers } as Sendable;
   }
 
   /** The callback of a chord is encoded once for all its members. */
@@ -203,6 +212,13 @@ export class Sender {
       );
     return { body, routingKey, dueAtMs, signature };
   }
+}
+
+/** The headers with this time of sending, or with none; undefined when that leaves none at all. */
+function withSentAt(headers: Readonly<Record<string, unknown>>, sentAt: unknown): Signature['headers'] {
+  const { [header.sentAt]: _, ...others } = headers;
+  if (sentAt !== undefined) return { ...others, [header.sentAt]: sentAt };
+  return Object.keys(others).length === 0 ? undefined : others;
 }
 
 /** The next millisecond, as far as times reach. */
@@ -238,12 +254,12 @@ export function sendAborted({ name }: Signature, { reason }: AbortSignal): Machi
 export type Draft = { -readonly [Field in keyof Signature]: Signature[Field] | undefined };
 
 /** A copy with UUIDs for the task and all its callbacks, so that their results can be asked for before they are sent. */
-export function withUuids(signature: Signature): Draft {
+export function withUuids(signature: Signature, uuid = signature.uuid || newUuid('task')): Draft {
   const draft = draftOf(signature);
-  draft.uuid ||= newUuid('task');
+  draft.uuid = uuid;
   const { onSuccess, onError, chordCallback } = signature;
-  if (onSuccess !== undefined) draft.onSuccess = onSuccess.map(withUuids) as Signature[];
-  if (onError !== undefined) draft.onError = onError.map(withUuids) as Signature[];
+  if (onSuccess !== undefined) draft.onSuccess = onSuccess.map((callback) => withUuids(callback)) as Signature[];
+  if (onError !== undefined) draft.onError = onError.map((callback) => withUuids(callback)) as Signature[];
   if (chordCallback !== undefined) draft.chordCallback = withUuids(chordCallback) as Signature;
   return draft;
 }

@@ -11,6 +11,7 @@ import { failed, type Outcome } from './outcome.ts';
 import { Persistence } from './persistence.ts';
 import type { GroupPlan } from './plan.ts';
 import { type Sendable, sendAborted } from './sender.ts';
+import { sentAtOf } from './sent-at.ts';
 import { newGroupMeta } from './task-state.ts';
 
 export interface WorkflowOptions {
@@ -85,7 +86,8 @@ async function storeGroups(
 ): Promise<void> {
   const dueAtMs = messages.reduce((latest, message) => Math.max(latest, message.dueAtMs ?? 0), 0);
   const expiresInSeconds = sender.expiresInSeconds(dueAtMs);
-  const sentAt = (entries[0]?.headers?.[header.sentAt] as string | undefined) ?? sender.now();
+  const [first] = entries;
+  const sentAt = (first && sentAtOf(first)) ?? sender.now();
   const metas = groups.map(({ groupUuid, members }) => {
     const uuids = members.map(({ uuid }) => uuid);
     return newGroupMeta(groupUuid, uuids, sentAt);
@@ -93,7 +95,11 @@ async function storeGroups(
   if (backend.capabilities.storesResults)
     await Promise.all(metas.map((meta) => backend.initGroup(meta, expiresInSeconds)));
   const begun = new Set(entries.map(({ uuid }) => uuid));
-  const later = groups.flatMap(({ members }) => members.filter(({ uuid }) => !begun.has(uuid)));
+  // A UUID that the user gave may hold another time: that of a send before.
+  const headers = { [header.sentAt]: sender.now() };
+  const later = groups.flatMap(({ members }) =>
+    members.filter(({ uuid }) => !begun.has(uuid)).map(({ uuid, name }) => ({ uuid, name, headers })),
+  );
   for (const some of slices([...entries, ...later])) {
     const pending = await Promise.all(some.map((task) => sender.storePending(task, dueAtMs)));
     for (const outcome of pending) if (outcome.status !== 'stored') throw outcome.error;

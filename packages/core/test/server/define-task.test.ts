@@ -36,7 +36,7 @@ async function wireArg(type: AnyType, value: unknown): Promise<string> {
   const test = testServer();
   await test.server.send(defineTask('t', { args: [type] })(value));
   const [body = ''] = await test.broker.memory.pendingMessages('q', 1);
-  return /"Args":\[(.*?)\],"Headers"/.exec(body)?.[1] ?? body;
+  return /"Args":\[(.*)\]\}$/.exec(body)?.[1] ?? body;
 }
 
 describe('on the wire, as Go expects it', () => {

@@ -3,11 +3,15 @@
 import { describe, expect, it } from 'vitest';
 import { AsyncResult, defineTask, int64, rest, type Signature, string } from '../../src/index.ts';
 import { MemoryBackend, MemoryBroker } from '../../src/memory/index.ts';
+import { sentAtOf } from '../../src/sent-at.ts';
 import { Server } from '../../src/server.ts';
+import { TestClock } from '../../src/testing/test-clock.ts';
+import { newSendUuid, newUuid } from '../../src/uuid.ts';
 import { bodies, errorLike, expectNothingSent, onlyMessage, testServer, thrownBy } from './setup.ts';
 
 const add = defineTask('add', { args: rest(int64), returns: int64 });
 const report = defineTask('report', { args: [string] });
+const sendUuidForm = /^task_[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const uuidForm = /^task_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const timeForm = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$/;
 
@@ -24,10 +28,9 @@ describe('a message', () => {
         { Type: 'int64', Value: 1 },
         { Type: 'int64', Value: 2 },
       ],
-      Headers: { 'machinery-sent-at': expect.stringMatching(timeForm) },
     });
-    expect(uuid).toMatch(uuidForm);
-    expect((await bodies(test))[0]?.length).toBeLessThan(250);
+    expect(uuid).toMatch(sendUuidForm);
+    expect((await bodies(test))[0]?.length).toBeLessThan(150);
   });
 
   it('goes to machinery_tasks when no queue is named anywhere', async () => {
@@ -99,11 +102,54 @@ describe('a message', () => {
     const test = testServer();
     const headers = { 'machinery-sent-at': '2000-01-01T00:00:00Z', 'machinery-attempt': '5', mine: 'stays' };
     const { uuid } = await test.server.send({ name: 'add', headers });
-    const sentAt = (await onlyMessage(test)).Headers['machinery-sent-at'];
-    expect((await onlyMessage(test)).Headers).toEqual({ 'machinery-sent-at': expect.any(String), mine: 'stays' });
-    expect(sentAt).not.toBe('2000-01-01T00:00:00Z');
-    expect(await test.backend.state(uuid)).toMatchObject({ createdAt: sentAt });
+    expect((await onlyMessage(test)).Headers).toEqual({ mine: 'stays' });
+    expect(await test.backend.state(uuid)).toMatchObject({ createdAt: sentAtOf({ uuid }) });
   });
+
+  it('of a received signature with its UUID says again when it was sent', async () => {
+    const test = testServer();
+    const headers = { 'machinery-sent-at': '2000-01-01T00:00:00Z', mine: 'stays' };
+    await test.server.send({ name: 'add', uuid: 'task_1', headers });
+    const { Headers } = await onlyMessage(test);
+    expect(Headers).toEqual({ 'machinery-sent-at': expect.stringMatching(timeForm), mine: 'stays' });
+    expect(Headers['machinery-sent-at']).not.toBe('2000-01-01T00:00:00Z');
+    expect(await test.backend.state('task_1')).toMatchObject({ createdAt: Headers['machinery-sent-at'] });
+  });
+
+  it('has no headers but those of the user, and its UUID holds the CreatedAt of its PENDING', async () => {
+    const test = testServer();
+    for (const headers of [undefined, {}, { 'machinery-sent-at': 'x' }, { mine: 'stays' }]) {
+      const { uuid } = await test.server.send({ name: 'add', ...(headers !== undefined && { headers }) });
+      expect(sentAtOf({ uuid })).toMatch(timeForm);
+      expect((await test.backend.state(uuid))?.createdAt).toBe(sentAtOf({ uuid }));
+    }
+    const messages = (await bodies(test)).map((body) => JSON.parse(body));
+    expect(messages.map((message) => message.Headers)).toEqual([undefined, undefined, undefined, { mine: 'stays' }]);
+  });
+
+  it.each([
+    ['of version 4', newUuid('task')],
+    ['that looks like one of a send', newSendUuid('task', Date.now() - 60_000)],
+  ])('with a UUID that the user gives, %s, has the time in a header, which wins', async (_, uuid) => {
+    const test = testServer();
+    const before = Date.now();
+    await test.server.send({ name: 'add', uuid });
+    const { UUID, Headers } = await onlyMessage(test);
+    expect([UUID, sentAtOf({ uuid, headers: Headers })]).toEqual([uuid, Headers['machinery-sent-at']]);
+    expect(Date.parse(Headers['machinery-sent-at'] as string)).toBeGreaterThanOrEqual(before);
+    expect((await test.backend.state(uuid))?.createdAt).toBe(Headers['machinery-sent-at']);
+  });
+
+  it.each(['2000-01-01T00:00:00Z', '2999-01-01T00:00:00Z'])(
+    'has the time in a header where the clock says %s, which no UUID is believed',
+    async (now) => {
+      const test = testServer({ server: { clock: new TestClock(Date.parse(now)) } });
+      const { uuid } = await test.server.send(add(1));
+      expect((await onlyMessage(test)).Headers).toEqual({ 'machinery-sent-at': now });
+      expect(uuid).toMatch(uuidForm);
+      expect((await test.backend.state(uuid))?.createdAt).toBe(now);
+    },
+  );
 
   it('is published after its PENDING state is stored, which is kept until after its ETA', async () => {
     const test = testServer({ server: { resultsExpireInSeconds: 60 } });
@@ -211,7 +257,19 @@ describe('prePublishHandler', () => {
     expect(seen).toMatchObject([{ uuid, name: 'add', routingKey: 'slow' }]);
     const message = await onlyMessage(test, 'slow');
     expect(message).toMatchObject({ UUID: uuid, Name: 'other', Args: [{ Type: 'string', Value: 'x' }], Priority: 1 });
-    expect(message.Headers['machinery-sent-at']).toBe((await test.backend.state(uuid))?.createdAt);
+    expect(message.Headers).toBeUndefined();
+    expect((await test.backend.state(uuid))?.createdAt).toBe(sentAtOf({ uuid }));
+  });
+
+  it.each([
+    ['plain', {}, undefined],
+    ['with a UUID', { uuid: 'task_1' }, { 'machinery-sent-at': expect.stringMatching(timeForm) }],
+  ])('cannot change when a task was sent (%s)', async (_, options, headers) => {
+    const prePublishHandler = ({ name }: Signature): Signature => ({ name, headers: { 'machinery-sent-at': 'x' } });
+    const test = testServer({ server: { prePublishHandler } });
+    await test.server.send(add(1), options);
+    expect((await onlyMessage(test)).Headers).toEqual(headers);
+    expect((await bodies(test))[0]).not.toContain('undefined');
   });
 
   it('may send it elsewhere, or answer nothing', async () => {

@@ -3,9 +3,10 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { failed } from '../../src/outcome.ts';
 import type { Signature } from '../../src/signature.ts';
+import { newUuid, sentAtMsOf } from '../../src/uuid.ts';
 import { refusedForGood } from './faulty-broker.ts';
 import { gate } from './journal.ts';
-import { goMessage, ourMessage } from './messages.ts';
+import { goMessage, goSentAt, ourMessage } from './messages.ts';
 import { type TestServer, testServer } from './test-server.ts';
 
 let test: TestServer;
@@ -90,6 +91,26 @@ describe('success callbacks', () => {
     await test.broker.published.first(({ uuid }) => uuid === 'a');
     expect(test.backend.statesOf('a')).toEqual(['PENDING']);
     expect(await test.server.pendingTasks('other')).toMatchObject([{ uuid: 'a', args: [int(1)] }]);
+  });
+
+  it('of a plain send have a UUID of version 4, and say later than it when they were sent', async () => {
+    await test.startWorker();
+    const { uuid } = await test.server.send({ name: 'one', onSuccess: [{ name: 'note' }] });
+    const callback = await test.broker.published.first(({ name }) => name === 'note');
+    expect(callback.uuid).toMatch(/^task_[0-9a-f]{8}-[0-9a-f]{4}-4/);
+    const sentAt = callback.headers?.['machinery-sent-at'] as string;
+    expect(Date.parse(sentAt)).toBeGreaterThan(sentAtMsOf(uuid) as number);
+    expect(await test.backend.final(callback.uuid as string)).toMatchObject({ state: 'SUCCESS', createdAt: sentAt });
+  });
+
+  it('of a message of Go say later than its state when they were sent', async () => {
+    const uuid = newUuid('task');
+    await test.backend.put({ taskUuid: uuid, taskName: 'one', state: 'PENDING', createdAt: goSentAt });
+    await test.startWorker();
+    await test.broker.put(goMessage({ name: 'one', uuid, onSuccess: [{ uuid: 'a', name: 'note' }] }));
+    const { createdAt } = await test.backend.final('a');
+    expect(Date.parse(createdAt as string)).toBeGreaterThan(Date.parse(goSentAt));
+    expect(test.broker.published.items[0]?.headers).toEqual({ 'machinery-sent-at': createdAt });
   });
 
   it("of a message without UUIDs get one that is derived from the parent's, the same each time", async () => {

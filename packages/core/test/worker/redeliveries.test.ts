@@ -4,6 +4,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { failed } from '../../src/outcome.ts';
 import type { Signature } from '../../src/signature.ts';
 import type { TaskState } from '../../src/task-state.ts';
+import { newSendUuid, newUuid } from '../../src/uuid.ts';
+import { encodeSignature } from '../../src/wire/signature-codec.ts';
 import { refusedForGood } from './faulty-broker.ts';
 import { nextTurn } from './journal.ts';
 import { goMessage, goSentAt, laterSentAt, ourMessage, sentAt } from './messages.ts';
@@ -110,6 +112,50 @@ describe('a redelivery of the same send', () => {
   it('compares times of sending by the millisecond, as some backends keep no more', async () => {
     const body = ourMessage(signature, 1, goSentAt);
     expect(await redeliver({ ...success, createdAt: sentAt }, 1, body)).toMatchObject({ ran: 0 });
+  });
+});
+
+describe('a message whose UUID holds when it was sent, without a header,', () => {
+  const now = Date.now();
+  const uuid = newSendUuid('task', now);
+  const createdAt = new Date(now).toISOString();
+  const body = encodeSignature({ ...signature, uuid, routingKey: 'q' });
+
+  it('is not run again when it was done', async () => {
+    expect(body).not.toContain('Headers');
+    expect(await redeliver({ ...success, taskUuid: uuid, createdAt }, 1, body)).toMatchObject({ kind: 'ack', ran: 0 });
+    expect(test.broker.published.items.map((sent) => sent.uuid)).toEqual(['task_next']);
+  });
+
+  it('runs again when what was done is another send', async () => {
+    const later = new Date(now + 1).toISOString();
+    expect(await redeliver({ ...success, taskUuid: uuid, createdAt: later }, 1, body)).toMatchObject({ ran: 1 });
+  });
+
+  it('keeps the UUID, and so the time, in its next attempt', async () => {
+    await redeliver({ ...retry, taskUuid: uuid, createdAt }, 1, body);
+    const [next] = test.broker.published.items;
+    expect(next).toMatchObject({ uuid, eta: retryEta });
+    expect(next?.headers).toEqual({ 'machinery-attempt': '2' });
+  });
+
+  it('needs no look at its state the first time; one of version 4, as Go sends it, does', async () => {
+    const reads: string[] = [];
+    const { read } = test.backend;
+    test.backend.read = (uuids) => {
+      reads.push(...uuids);
+      return read.call(test.backend, uuids);
+    };
+    const theirs = newUuid('task');
+    await test.backend.put({ taskUuid: theirs, taskName: 'work', state: 'PENDING', createdAt: goSentAt });
+    await test.broker.put(encodeSignature({ uuid, name: 'work', routingKey: 'q' }));
+    await test.broker.put(goMessage({ uuid: theirs, name: 'work' }));
+    const worker = await test.startWorker();
+    await test.broker.settled.until((items) => items.length === 2);
+    await worker.quit();
+    expect(reads).toEqual([theirs]);
+    expect(Date.parse((await test.backend.state(uuid))?.createdAt as string)).toBe(now);
+    expect((await test.backend.state(theirs))?.createdAt).toBe(goSentAt);
   });
 });
 
