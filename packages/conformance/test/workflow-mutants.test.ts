@@ -1,5 +1,6 @@
 // The suite of workflows catches adapters that are wrong: each mutant fails the case that is about what it breaks.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Backend, Broker, Consumer, Delivery, Message } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 import { describe, expect, it } from 'vitest';
@@ -28,13 +29,25 @@ const anyOrder = /results in the group's order, when they finish in a random ord
 const again = /sent again under its UUIDs/;
 const claims = new WeakMap<Backend, number>();
 
+/** What is written takes a moment, in which others write too. */
+function likeAServer(inner: Backend): Partial<Backend> {
+  return {
+    write: async (writes) => {
+      const outcomes = await inner.write(writes);
+      await sleep(5);
+      return outcomes;
+    },
+  };
+}
+
 const mutants: Readonly<Record<string, Mutant>> = {
   'a claim that everybody gets': {
-    backend: () => ({ claimChord: async () => 'claimed' }),
+    backend: (inner) => ({ ...likeAServer(inner), claimChord: async () => 'claimed' }),
     caughtBy: /50 of them finish at once/,
   },
   'a claim that two members get': {
     backend: (inner) => ({
+      ...likeAServer(inner),
       claimChord: async (group, member) => {
         const claim = await inner.claimChord(group, member);
         const granted = (claims.get(inner) ?? 0) + 1;
