@@ -235,14 +235,15 @@ async function unlessAborted(
   sends: readonly AbortableSend[],
   sending: (sends: readonly Send[]) => Promise<Outcome[]>,
 ): Promise<Outcome[]> {
-  if (sends.every(({ signal }) => !signal?.aborted)) return sending(sends);
-  const wanted = sends.filter(({ signal }) => !signal?.aborted);
-  const outcomes = wanted.length === 0 ? [] : await sending(wanted);
-  return sends.map(({ message, signal }) => {
-    const place = wanted.findIndex((one) => one.message === message);
-    return place < 0
-      ? failed(sendAborted(message.signature, signal as AbortSignal), false)
-      : (outcomes[place] as Outcome);
+  const wanted = new Set(sends.filter(({ signal }) => !signal?.aborted));
+  if (wanted.size === sends.length) return sending(sends);
+  const outcomes = wanted.size === 0 ? [] : await sending([...wanted]);
+  let next = 0;
+  return sends.map((send) => {
+    const { message, signal } = send;
+    return wanted.has(send)
+      ? (outcomes[next++] as Outcome)
+      : failed(sendAborted(message.signature, signal as AbortSignal), false);
   });
 }
 
