@@ -95,6 +95,7 @@ export class StartedRabbit implements RabbitServer {
     this.#env = {
       ...process.env,
       HOME: this.#folder,
+      ERL_CRASH_DUMP: join(this.#folder, 'erl_crash.dump'), // or it is where the tests were started
       ERL_EPMD_PORT: String(epmdPort),
       ERL_EPMD_ADDRESS: '127.0.0.1',
       RABBITMQ_NODENAME: `machinery-${port}@localhost`,
