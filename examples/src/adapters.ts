@@ -3,6 +3,7 @@
 import { AmqpBackend } from '@machinery/backend-amqp';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
+import { PubSubBroker } from '@machinery/broker-pubsub';
 import { RedisBroker } from '@machinery/broker-redis';
 import type { Backend, Broker } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
@@ -10,6 +11,11 @@ import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 const redisBroker = (url: string) => new RedisBroker({ url });
 const redisBackend = (url: string) => new RedisBackend({ url });
 const amqpBroker = (url: string) => new AmqpBroker({ url });
+/** `pubsub://<project>/<subscription>`, both of which are there or, with the topic, come into being. */
+const pubsubBroker = (url: string) => {
+  const [, projectId = '', subscription = ''] = /^pubsub:\/\/([^/]+)\/(.+)$/.exec(url) ?? [];
+  return new PubSubBroker({ projectId, subscription, createMissing: true });
+};
 const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
 
 const brokers = new Map<string, (url: string) => Broker>([
@@ -19,6 +25,7 @@ const brokers = new Map<string, (url: string) => Broker>([
   ['redis+socket://', redisBroker],
   ['amqp://', amqpBroker],
   ['amqps://', amqpBroker],
+  ['pubsub://', pubsubBroker],
 ]);
 
 const backends = new Map<string, (url: string) => Backend>([

@@ -1,7 +1,9 @@
 // Servers for the tests of the adapters: the one that the environment names, or one that is started here and stopped when
 // the tests are over. And what breaks: connections through a proxy, programs in processes of their own.
 
+export { buildGo, findGo } from './go.ts';
 export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
+export { type PubSubServer, pubsubServer, StartedPubSub, startPubSub } from './pubsub.ts';
 export { type RabbitServer, type RabbitServerOptions, rabbitServer, StartedRabbit, startRabbit } from './rabbitmq.ts';
 export { freePort, type RedisServer, type RedisServerOptions, redisServer, StartedRedis, startRedis } from './redis.ts';
 export { type RedisCluster, startRedisCluster } from './redis-cluster.ts';

@@ -3,6 +3,7 @@
 import { AmqpBackend } from '@machinery/backend-amqp';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
+import { PubSubBroker } from '@machinery/broker-pubsub';
 import { RedisBroker } from '@machinery/broker-redis';
 import type { Backend, Broker } from '@machinery/core';
 
@@ -23,6 +24,10 @@ const redisBroker = ({ broker: url }: AdapterFlags) => new RedisBroker({ url });
 const redisBackend = ({ backend: url }: AdapterFlags) => new RedisBackend({ url });
 const amqpBroker = ({ broker: url, exchange, binding: bindingKey }: AdapterFlags) =>
   new AmqpBroker({ url, exchange, bindingKey });
+const pubsubBroker = ({ broker: url }: AdapterFlags) => {
+  const [, projectId = '', subscription = ''] = /^pubsub:\/\/([^/]+)\/(.+)$/.exec(url) ?? [];
+  return new PubSubBroker({ projectId, subscription });
+};
 const amqpBackend = ({ backend: url }: AdapterFlags) => new AmqpBackend({ url });
 
 const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>([
@@ -31,6 +36,7 @@ const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>(
   ['redis+socket://', redisBroker],
   ['amqp://', amqpBroker],
   ['amqps://', amqpBroker],
+  ['pubsub://', pubsubBroker],
 ]);
 
 const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backend>([

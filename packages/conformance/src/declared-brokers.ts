@@ -22,9 +22,9 @@ export const declaredBrokers: Readonly<Record<string, BrokerCapabilities>> = {
     maxMessageBytes: 1_048_576,
     maxPublishBatch: 10,
   },
-  // The transport has no delays. Delivery attempts are counted only with a dead-letter policy. Open: whether the ten
-  // megabytes are the data's alone, as attributes and framing count for the request.
-  '@machinery/broker-pubsub': { pushes: true, maxDelayMs: 0, maxMessageBytes: 10_000_000 },
+  // A request has ten megabytes: attributes, an ordering key and the topic's name are left room. Workers hold what is delayed; deliveries
+  // are counted only with a dead-letter policy.
+  '@machinery/broker-pubsub': { maxMessageBytes: 9_990_000 },
 };
 
 /** The limits that a broker's options may tighten: MemoryBroker's own, SQS without a queue for hops, a RabbitMQ with `max_message_size`. */

@@ -1,0 +1,19 @@
+// Workers that are killed at each step of a task, a chain, a chord and a retry, on the fake with states in Redis.
+
+import process from 'node:process';
+import { testFailpoints } from '@machinery/conformance';
+import { pubsubServer, redisServer } from '@machinery/services';
+import { afterAll, beforeAll, describe, it } from 'vitest';
+
+const [pubsub, redis] = [await pubsubServer(), await redisServer()];
+if (pubsub !== undefined) process.env.PUBSUB_TEST_HOST = pubsub.host;
+if (redis !== undefined) process.env.REDIS_TEST_URL = redis.url;
+afterAll(() => Promise.all([pubsub?.stop(), redis?.stop()]));
+
+describe.skipIf(pubsub === undefined || redis === undefined)('Pub/Sub', () => {
+  const adapters = new URL('crashes/adapters.mjs', import.meta.url).href;
+  testFailpoints(
+    { describe, it, before: beforeAll, after: afterAll },
+    { name: 'Pub/Sub', adapters, redeliveryMs: 4_000, patienceMs: 20_000 },
+  );
+});
