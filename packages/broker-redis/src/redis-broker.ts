@@ -94,6 +94,8 @@ export class RedisBroker implements Broker {
     listPending: true,
     listDelayed: true,
   });
+  /** As the option of that name; may be changed at any time. */
+  delayedPollMs: number;
   readonly #options: RedisBrokerOptions;
   readonly #lease: Lease;
   readonly #connection: RedisConnection;
@@ -120,6 +122,7 @@ export class RedisBroker implements Broker {
       maxDeadMessages: optionalOption(integerOption({ min: 1 })),
     });
     this.#options = options;
+    this.delayedPollMs = options.delayedPollMs ?? 250;
     this.#lease = leaseOf(options);
     this.#connection = connectRedis('RedisBroker', options);
     this.#connection.client.on('close', () => {
@@ -129,7 +132,7 @@ export class RedisBroker implements Broker {
       connection: this.#connection,
       connect: () => connectRedis('RedisBroker', options, { protocol: 2 }),
       key: this.#delayedKey,
-      pollMs: options.delayedPollMs ?? 250,
+      pollMs: () => this.delayedPollMs,
       defaultQueue: () => this.#environment.defaultQueue,
       logger: () => this.#environment.logger,
     });

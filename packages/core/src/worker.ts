@@ -111,7 +111,7 @@ export class Worker implements AsyncDisposable {
 
   /**
    * Starts and resolves when the worker has stopped. The first SIGINT or SIGTERM stops taking and waits for running
-   * tasks, the second aborts them and gives their messages back.
+   * tasks, the second aborts them and gives their messages back; with `handleSignals: false` of the server, none does.
    */
   async launch(): Promise<void> {
     const onSignal = (signal: NodeJS.Signals) => {
@@ -120,7 +120,7 @@ export class Worker implements AsyncDisposable {
       );
       void this.quit().catch((error) => this.#report(error));
     };
-    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+    if (this.server.handlesSignals) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     try {
       await this.start();
       await this.#ended;
