@@ -4,11 +4,12 @@ import { execFile } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePort, rabbitServer, redisServer } from '@machinery/services';
-import { afterAll, expect, it } from 'vitest';
+import { freePort, pubsubServer, rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, expect, it, vi } from 'vitest';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+const [redis, rabbit, pubsub] = [await redisServer(), await rabbitServer(), await pubsubServer()];
+vi.stubEnv('PUBSUB_EMULATOR_HOST', pubsub?.host);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), pubsub?.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -60,6 +61,11 @@ it.skipIf(redis === undefined)('prints the same on Redis', { timeout: 30_000 }, 
 
 it.skipIf(redis === undefined || rabbit === undefined)('prints the same on RabbitMQ', { timeout: 30_000 }, async () => {
   const flags = ['--broker', rabbit?.url as string, '--backend', redis?.url as string];
+  expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+});
+
+it.skipIf(redis === undefined || pubsub === undefined)('prints the same on Pub/Sub', { timeout: 30_000 }, async () => {
+  const flags = ['--broker', 'pubsub://machinery/demo', '--backend', redis?.url as string];
   expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
 });
 

@@ -5,14 +5,15 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { rabbitServer, redisServer } from '@machinery/services';
+import { pubsubServer, rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it, vi } from 'vitest';
 import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
+const [redis, rabbit, pubsub] = [await redisServer(), await rabbitServer(), await pubsubServer()];
 vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 vi.stubEnv('AMQP_URL', rabbit?.url);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+vi.stubEnv('PUBSUB_EMULATOR_HOST', pubsub?.host);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), pubsub?.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -43,6 +44,11 @@ it.skipIf(redis === undefined || rabbit === undefined).each(['broker', 'backend'
     );
   },
 );
+
+it.skipIf(redis === undefined || pubsub === undefined)('runs the program of Pub/Sub', { timeout: 30_000 }, () => {
+  const [program = ''] = snippets('packages/broker-pubsub/README.md');
+  expect(run(compile(folder, 'pubsub', program))).toEqual(['3']);
+});
 
 it('runs the worker of the README until it is told to stop', async () => {
   writeFileSync(join(folder, 'tasks.ts'), tasks);

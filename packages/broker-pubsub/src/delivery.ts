@@ -52,7 +52,11 @@ export class PubSubDelivery implements Delivery {
     return this.dueAtMs - Date.now();
   }
 
-  /** For certain: the server counts from when it answered, and this process from when it read that. */
+  /** For certain: the server counts from when it answered, and this process from when it read that, which may be late. */
+  get isSurelyLeased(): boolean {
+    return !this.isLost && performance.now() < this.leasedUntil - this.leaseMs / 2;
+  }
+
   get isLeased(): boolean {
     return !this.isLost && performance.now() < this.leasedUntil - this.leaseMs / 10;
   }

@@ -43,8 +43,9 @@ export class Leases {
     return this.#all.has(delivery);
   }
 
-  delete(delivery: PubSubDelivery): void {
-    this.#all.delete(delivery);
+  /** False when it was not here. */
+  delete(delivery: PubSubDelivery): boolean {
+    return this.#all.delete(delivery);
   }
 
   /** What is not settled. */
@@ -58,9 +59,10 @@ export class Leases {
     clearTimeout(this.#timer);
   }
 
-  /** Renews one lease now. Answers whether the server, or at least the call, did not refuse. */
+  /** Renews one lease now. Answers false when the server refuses, and rejects when it cannot be asked. */
   async renewNow(delivery: PubSubDelivery): Promise<boolean> {
-    const { done } = await this.#renew([delivery], this.#leaseSeconds);
+    const { done, error } = await this.#renew([delivery], this.#leaseSeconds);
+    if (error !== undefined) throw error;
     return done.length > 0;
   }
 

@@ -26,7 +26,8 @@ import { Resources } from './resources.ts';
 export class PubSubBroker implements Broker {
   readonly contractVersion: ContractVersion = contractVersion;
   readonly name = '@machinery/broker-pubsub';
-  readonly capabilities: BrokerCapabilities = Object.freeze({ maxMessageBytes });
+  /** It pulls, but what it gives back is counted where there is a dead-letter policy: so nothing is taken ahead, as where a server pushes. */
+  readonly capabilities: BrokerCapabilities = Object.freeze({ pushes: true, maxMessageBytes });
   readonly #options: PubSubBrokerOptions;
   readonly #clients: Clients;
   readonly #publisher: Publisher;
@@ -79,12 +80,13 @@ export class PubSubBroker implements Broker {
     };
   }
 
-  async consume({ queue }: ConsumeOptions): Promise<Consumer> {
+  async consume({ queue, maxInHand }: ConsumeOptions): Promise<Consumer> {
     if (this.#closed !== undefined) throw closedError();
     const consumer = new PubSubConsumer({
       ...this.#options,
       clients: this.#clients,
       queue,
+      maxInHand,
       source: () => this.#resources.sourceOf(queue),
       topicOf: (name) => this.#resources.topicOf(name),
       send: (sendings) => this.#tracked(this.#publisher.send(sendings)),

@@ -17,6 +17,8 @@ import type { Source } from './resources.ts';
 export interface PubSubConsumerOptions extends PubSubBrokerOptions {
   readonly clients: Clients;
   readonly queue: string;
+  /** The most that are handed out and not settled. */
+  readonly maxInHand: number;
   readonly source: () => Promise<Source>;
   /** The topic of this name, in full. */
   readonly topicOf: (name: string) => Promise<string>;
@@ -51,6 +53,8 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
   #isThere = false;
   /** Due, and waiting to be asked for. */
   #buffer: PubSubDelivery[] = [];
+  /** Handed out, and not settled. */
+  #inHand = 0;
   /** Not due yet, with what will say that they are. */
   readonly #held = new Map<PubSubDelivery, NodeJS.Timeout>();
   #pulling: Promise<void> | undefined;
@@ -81,16 +85,16 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     this.#isAsked = true;
     clearTimeout(this.#idle);
     try {
-      if (!signal.aborted && this.#isThere && this.#buffer.length === 0) this.#pull(want);
+      if (!signal.aborted && this.#isThere && this.#buffer.length === 0) this.#pull(this.#room(want));
       await this.#settleOwn(settled);
       while (!signal.aborted) {
         if (this.#closed !== undefined) return [];
-        const due = this.#takeDue(want);
+        const due = this.#takeDue(this.#room(want));
         if (due.length > 0) return due;
         if (this.#failure !== undefined) throw this.#takeFailure();
         if (!this.#isThere) await untilAborted(this.open(), signal);
         else {
-          this.#pull(want);
+          this.#pull(this.#room(want));
           await this.#change(signal);
         }
       }
@@ -107,14 +111,22 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
   }
 
   /**
-   * While the lease runs, it is. When it ran out, the server knows with exactly-once delivery. Without, another consumer has it
+   * While the lease runs, it is. When it may have run out, the server knows with exactly-once delivery. Without, another consumer has it
    * for certain only when renewals failed: a task that blocked the event loop for longer would else run again for ever.
    */
   owns(delivery: PubSubDelivery): boolean | Promise<boolean> {
     const { source, leases } = this.#opened as Opened;
-    if (this.#closed !== undefined || !leases.has(delivery) || delivery.isLost) return false;
-    if (delivery.isLeased) return true;
-    return source.exactlyOnce || !delivery.renewalFailed ? leases.renewNow(delivery) : false;
+    if (this.#closed !== undefined || !leases.has(delivery)) return false;
+    if (delivery.isSurelyLeased || (delivery.isLeased && !source.exactlyOnce)) return true;
+    if (source.exactlyOnce ? !delivery.isLost : !delivery.renewalFailed) return this.#asks(delivery, leases);
+    this.#drop(delivery);
+    return false;
+  }
+
+  async #asks(delivery: PubSubDelivery, leases: Leases): Promise<boolean> {
+    const isOwn = await leases.renewNow(delivery);
+    if (!isOwn) this.#drop(delivery);
+    return isOwn;
   }
 
   /** Never rejects: what could not be given back, the server delivers again when its lease has run out. */
@@ -142,6 +154,10 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
 
   // Taking
 
+  #room(want: number): number {
+    return Math.min(want, this.#options.maxInHand - this.#inHand);
+  }
+
   #takeDue(want: number): PubSubDelivery[] {
     const due: PubSubDelivery[] = [];
     while (due.length < want && this.#buffer.length > 0) {
@@ -149,6 +165,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
       if (!delivery.isLeased) this.#drop(delivery);
       else {
         delivery.isHandedOut = true;
+        this.#inHand++;
         due.push(delivery);
       }
     }
@@ -157,7 +174,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
 
   /** One at a time. */
   #pull(want: number): void {
-    if (this.#pulling !== undefined) return;
+    if (this.#pulling !== undefined || want <= 0) return;
     this.#endPull = new AbortController();
     this.#pulling = this.#pullOnce(want)
       .catch((error) => {
@@ -261,7 +278,9 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
 
   /** It comes again when its lease has run out, if it has not been settled. */
   #drop(delivery: PubSubDelivery): void {
-    this.#opened?.leases.delete(delivery);
+    if (!this.#opened?.leases.delete(delivery) || !delivery.isHandedOut) return;
+    this.#inHand--;
+    this.#wake?.();
   }
 
   #logDropped(what: string, error: unknown): void {
@@ -276,6 +295,10 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     for (const settlement of settled) {
       const { delivery } = settlement;
       if (delivery.isLeaving || this.#opened?.leases.has(delivery) !== true) continue;
+      if (delivery.isLost) {
+        this.#drop(delivery);
+        continue;
+      }
       delivery.isLeaving = true;
       own.push(settlement);
     }

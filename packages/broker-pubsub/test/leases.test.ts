@@ -65,7 +65,7 @@ describe.skipIf(admin === undefined).concurrent('leases', { timeout: 20_000 }, (
     const rival = await consume(other, queue);
     const again = one(await take(rival, 1, 5_000));
     expect(await consumer.owns?.(late)).toBe(false);
-    await consumer.settle([ack(late)]); // which the server refuses
+    await consumer.settle([ack(late)]); // which changes nothing
     expect(await rival.owns?.(again)).toBe(true);
     await rival.settle([ack(again)]);
     expect(await takeWithin(rival, 2_500)).toEqual([]);

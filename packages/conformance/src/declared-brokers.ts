@@ -22,9 +22,9 @@ export const declaredBrokers: Readonly<Record<string, BrokerCapabilities>> = {
     maxMessageBytes: 1_048_576,
     maxPublishBatch: 10,
   },
-  // A request has ten megabytes: attributes, an ordering key and the topic's name are left room. Workers hold what is delayed; deliveries
-  // are counted only with a dead-letter policy.
-  '@machinery/broker-pubsub': { maxMessageBytes: 9_990_000 },
+  // A request has ten megabytes: attributes, an ordering key and the topic's name are left room. Workers hold what is delayed. Deliveries
+  // are counted only with a dead-letter policy, and there with what is given back, so that nothing may be taken ahead.
+  '@machinery/broker-pubsub': { pushes: true, maxMessageBytes: 9_990_000 },
 };
 
 /** The limits that a broker's options may tighten: MemoryBroker's own, SQS without a queue for hops, a RabbitMQ with `max_message_size`. */
