@@ -151,6 +151,11 @@ export class RedisBroker implements Broker {
     return this.#publishing.during(() => this.#publish(messages));
   }
 
+  /** @throws MachineryError ERR_MACHINERY_BROKER_UNAVAILABLE, ERR_MACHINERY_CLOSED */
+  async ping(): Promise<void> {
+    await this.#call('answer', () => this.#connection.client.ping());
+  }
+
   /** With a backend on the same database, a send is one command. */
   sendingWith(backend: Backend): ((sends: readonly Send[]) => Promise<Outcome[]>) | undefined {
     if (this.publish !== RedisBroker.prototype.publish) return undefined; // somebody wants to see what is published

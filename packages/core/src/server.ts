@@ -11,6 +11,7 @@ import { type Clock, clockCheck, systemClock } from './clock.ts';
 import { checkAdapter } from './contract-version.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, NotSupportedError } from './errors.ts';
+import { adaptersHealth, type ServerHealth } from './health.ts';
 import type { Lock } from './lock.ts';
 import { consoleLogger, guardedLogger, type Logger } from './logger.ts';
 import {
@@ -430,6 +431,18 @@ export class Server implements AsyncDisposable {
     const worker: Worker = new Worker(this, this.#engine, consumerTag, options, () => this.#workers.delete(worker));
     this.#workers.add(worker);
     return worker;
+  }
+
+  /**
+   * How broker, backend and workers are, for probes: asks the servers. Never rejects.
+   * @param options `timeoutMs`: what has not answered by then counts as not connected. Default: 5,000.
+   */
+  async health(options: { readonly timeoutMs?: number } = {}): Promise<ServerHealth> {
+    checkOptions('health', options, { timeoutMs: optional(timerMs({ min: 1 })) });
+    const [broker, backend] = await adaptersHealth(this.broker, this.backend, options.timeoutMs ?? 5_000);
+    const workers = [...this.#workers].filter(({ isStarted }) => isStarted).map((worker) => worker.health());
+    const isUp = this.#closing === undefined && broker.connected !== false && backend.connected !== false;
+    return { ok: isUp && workers.every(({ connected }) => connected), broker, backend, workers };
   }
 
   /**

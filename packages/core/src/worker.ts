@@ -6,6 +6,7 @@
 import { ConsumerLoop } from './consumer.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
+import type { WorkerHealth } from './health.ts';
 import { checkOptions, fn, integer, invalidOption, optional, show, string, timerMs } from './options.ts';
 import { Processor } from './processor.ts';
 import type { Server } from './server.ts';
@@ -127,6 +128,18 @@ export class Worker implements AsyncDisposable {
     } finally {
       process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     }
+  }
+
+  /** @internal `start` was called. */
+  get isStarted(): boolean {
+    return this.#started !== undefined;
+  }
+
+  /** How it is, for probes. */
+  health(): WorkerHealth {
+    const { consumerTag, queue } = this;
+    const { isConnected: connected, isConsuming: consuming, inHand } = this.#loop;
+    return { consumerTag, queue, connected, consuming, inHand, lastSuccessAt: this.#processor.lastSuccessAt };
   }
 
   /** Takes no more messages until `resume`; running tasks go on. */
