@@ -16,6 +16,7 @@ import {
   type Outcome,
 } from '@machinery/core';
 import { Clients } from './clients.ts';
+import { isForbidden, isMissing } from './errors.ts';
 import { messageOf } from './messages.ts';
 import { checkBrokerOptions, type PubSubBrokerOptions } from './options.ts';
 import { maxMessageBytes, Publisher, type Sending } from './publisher.ts';
@@ -101,6 +102,16 @@ export class PubSubBroker implements Broker {
       throw error;
     }
     return consumer;
+  }
+
+  /** That there is no such topic, or no right to look at it, is an answer, too. */
+  async ping(): Promise<void> {
+    if (this.#closed !== undefined) throw closedError();
+    const topic = await this.#resources.topicOf(this.#environment.defaultQueue);
+    const call = this.#clients.call('answer', ({ publisher }, options) => publisher.getTopic({ topic }, options));
+    await call.catch((error) => {
+      if (!isMissing(error) && !isForbidden(error)) throw error;
+    });
   }
 
   close(): Promise<void> {

@@ -18,6 +18,19 @@ afterAll(async () => {
 
 const count = 3_000;
 
+/** How many messages nobody holds. Takes what it counts for a moment. */
+async function waiting(queue: string): Promise<number> {
+  const subscription = admin?.subscription(queue) as string;
+  const [{ receivedMessages }] = (await admin?.subscriber.pull({
+    subscription,
+    maxMessages: 10,
+    returnImmediately: true,
+  })) ?? [{}];
+  const ackIds = (receivedMessages ?? []).map(({ ackId }) => ackId as string);
+  if (ackIds.length > 0) await admin?.subscriber.modifyAckDeadline({ subscription, ackIds, ackDeadlineSeconds: 0 });
+  return ackIds.length;
+}
+
 describe.skipIf(pubsub === undefined || redis === undefined)('faults', () => {
   it(`loses none of ${count} tasks while workers are killed and the server is away`, { timeout: 120_000 }, async () => {
     const queue = newQueue();
@@ -55,6 +68,35 @@ describe.skipIf(pubsub === undefined || redis === undefined)('faults', () => {
     expect(values.map(Number)).toEqual(Array.from({ length: count }, (_, n) => n));
     expect(begun).toBeGreaterThanOrEqual(count);
     expect(begun).toBeLessThan(count + 200); // what was in hand of those that were killed, and what is delivered twice
+  });
+
+  it('delays a message on when the worker is killed that held it', { timeout: 60_000 }, async () => {
+    const queue = newQueue();
+    await admin?.create(queue);
+    const config = { broker: at(host), redis: redis?.url, queue };
+    const program = new URL('faults/worker.mjs', import.meta.url);
+    const start = async () => {
+      let ready = () => {};
+      const isReady = new Promise<void>((resolve) => {
+        ready = resolve;
+      });
+      const worker = new NodeProgram({ program, config, onReport: () => ready() });
+      onTestFinished(() => worker.kill());
+      await isReady;
+      return worker;
+    };
+    const first = await start();
+    const backend = new RedisBackend({ url: redis?.url as string });
+    await using server = new Server({ broker: open(host), backend, defaultQueue: queue, logger: silentLogger });
+    const etaMs = Date.now() + 3_000;
+    const signature = { name: 'work', args: [{ type: 'int64', value: 1 }], eta: new Date(etaMs) } as const;
+    const result = await server.send(signature);
+    while ((await waiting(queue)) > 0) await sleep(50);
+    await first.kill();
+    await start();
+    await result.get({ timeoutMs: 20_000 });
+    expect(Date.now()).toBeGreaterThanOrEqual(etaMs);
+    expect(Date.now()).toBeLessThan(etaMs + 4_000); // two of its leases, and what a busy machine takes
   });
 
   it('says what could not be published while the server is away, and goes on when it is back', async () => {
