@@ -47,7 +47,7 @@ it.skipIf(redis === undefined || rabbit === undefined).each(['broker', 'backend'
 
 it.skipIf(redis === undefined || pubsub === undefined)('runs the program of Pub/Sub', { timeout: 30_000 }, () => {
   const [program = ''] = snippets('packages/broker-pubsub/README.md');
-  expect(run(compile(folder, 'pubsub', program, '--skipLibCheck'))).toEqual(['3']);
+  expect(run(compile(folder, 'pubsub', program))).toEqual(['3']);
 });
 
 it('runs the worker of the README until it is told to stop', async () => {

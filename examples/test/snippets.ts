@@ -28,16 +28,14 @@ export function snippetFolder(name: string): string {
   return folder;
 }
 
-/** Compiles a program in a folder as a user's tsc does, with more options where it needs them, and answers its path. */
-export function compile(folder: string, name: string, code: string, ...more: readonly string[]): string {
+/** Compiles a program in a folder as a user's tsc does, and answers its path. */
+export function compile(folder: string, name: string, code: string): string {
   writeFileSync(join(folder, `${name}.ts`), code);
   const options =
     '--ignoreConfig --module nodenext --target es2023 --lib es2023,esnext.disposable --strict --types node';
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   try {
-    execFileSync(process.execPath, [tsc, ...options.split(' '), ...more, join(folder, `${name}.ts`)], {
-      cwd: examples,
-    });
+    execFileSync(process.execPath, [tsc, ...options.split(' '), join(folder, `${name}.ts`)], { cwd: examples });
   } catch (error) {
     throw new Error((error as { stdout: Buffer }).stdout.toString());
   }

@@ -82,8 +82,9 @@ export class Clients {
 }
 
 async function open({ projectId, client, clientConfig }: PubSubBrokerOptions): Promise<OpenClients> {
-  const pubsub = client ?? new PubSub({ ...clientConfig, ...(projectId !== undefined && { projectId }) });
-  const given: ClientConfig & { readonly projectId?: string } = await pubsub.getClientConfig();
+  const settings: ClientConfig = { ...clientConfig, ...(projectId !== undefined && { projectId }) };
+  const pubsub = client ?? new PubSub(settings);
+  const given = (await pubsub.getClientConfig()) as ClientConfig;
   const config = {
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 5_000,

@@ -1,6 +1,5 @@
 // The options of the broker, and their checks.
 
-import type { ClientConfig, PubSub } from '@google-cloud/pubsub';
 import {
   booleanOption,
   checkOptions,
@@ -12,13 +11,30 @@ import {
   stringOption,
 } from '@machinery/core';
 
+/** What is used of a `PubSub`, of either major version. */
+export interface PubSubClient {
+  readonly isEmulator: boolean;
+  getClientConfig(): Promise<object>;
+}
+
+/** What `new PubSub` takes; these are used most. */
+export interface PubSubClientConfig {
+  /** Of a region: `us-east1-pubsub.googleapis.com:443`. */
+  readonly apiEndpoint?: string;
+  readonly keyFilename?: string;
+  readonly credentials?: object;
+  /** Whether `apiEndpoint` is an emulator's. Default: when it is none of Google's. */
+  readonly emulatorMode?: boolean;
+  readonly [name: string]: unknown;
+}
+
 export interface PubSubBrokerOptions {
   /** Default: that of the client, of `PUBSUB_PROJECT_ID` or of the credentials. */
   readonly projectId?: string;
   /** A ready client, whose settings and credentials are used. It is not closed. */
-  readonly client?: PubSub;
-  /** In place of `client`: what `new PubSub` takes, such as `keyFilename` or a regional `apiEndpoint`, which ordering keys want. */
-  readonly clientConfig?: Omit<ClientConfig, 'projectId'>;
+  readonly client?: PubSubClient;
+  /** In place of `client`. Ordering keys want a regional `apiEndpoint`. */
+  readonly clientConfig?: PubSubClientConfig;
   /** The subscription that workers of the default queue consume. Default: of the queue's own name, as with any other queue. */
   readonly subscription?: string;
   /** The subscriptions of other queues, by queue. */
@@ -38,7 +54,9 @@ export function checkBrokerOptions(options: PubSubBrokerOptions): void {
   checkOptions('PubSubBroker', options, {
     projectId: optionalOption(stringOption),
     client: optionalOption((value) =>
-      functionOption((value as Partial<PubSub> | null)?.getClientConfig) === undefined ? undefined : 'a PubSub client',
+      functionOption((value as Partial<PubSubClient> | null)?.getClientConfig) === undefined
+        ? undefined
+        : 'a PubSub client',
     ),
     clientConfig: optionalOption(objectOption),
     subscription: optionalOption(stringOption),

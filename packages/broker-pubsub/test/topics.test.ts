@@ -1,5 +1,6 @@
 // Topics, subscriptions and what is published to them: names, what is missing, ordering keys, batches and the calls that a task costs.
 
+import { PubSub } from '@google-cloud/pubsub';
 import { Server, silentLogger } from '@machinery/core';
 import { MemoryBackend } from '@machinery/core/memory';
 import { pubsubServer } from '@machinery/services';
@@ -56,6 +57,18 @@ describe.skipIf(admin === undefined).concurrent('topics and subscriptions', { ti
     expect((await take(await consume(broker, other), 1)).map(uuidOf)).toEqual(['2']);
     for (const subscription of [`${name}-default`, `${name}-other`])
       expect(await admin?.take(subscription)).toEqual([]);
+  });
+
+  it('are those of a ready client, which stays open', async () => {
+    const queue = newQueue();
+    await admin?.create(queue);
+    const client = new PubSub({ projectId, apiEndpoint: host, emulatorMode: true });
+    const broker = new PubSubBroker({ client });
+    expect(await broker.publish([message(queue, '1')])).toEqual([{ status: 'stored' }]);
+    await broker.close();
+    expect(client.isOpen).toBe(true);
+    expect(await admin?.take(queue)).toHaveLength(1);
+    expect(() => new PubSubBroker({ client, projectId })).toThrow('expected `clientConfig` and `projectId` without');
   });
 
   it('are consumed again when they were deleted and created again', async () => {
