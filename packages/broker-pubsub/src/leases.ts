@@ -10,12 +10,9 @@ import type { Source } from './resources.ts';
 /** What is due later than one of these is leased for so long, in seconds: a crash costs nothing then, and calls are fewer. */
 const longLeasesSeconds = [maxLeaseSeconds, 300, 120];
 
-/** What Go's workers and other clients lease for, at least, in seconds. */
-const leastSeconds = 10;
-
 export class Leases {
   readonly maxExtensionMs: number;
-  /** No lease of this subscription runs out sooner. */
+  /** No lease of this project's workers runs out sooner. */
   readonly shortestMs: number;
   readonly #acks: Acks;
   readonly #logger: Logger;
@@ -30,7 +27,7 @@ export class Leases {
     this.#logger = logger;
     this.#leaseSeconds = leaseSeconds;
     this.maxExtensionMs = maxExtensionMs;
-    this.shortestMs = Math.min(leaseSeconds, source.ackDeadlineSeconds, leastSeconds) * 1_000;
+    this.shortestMs = Math.min(leaseSeconds, source.ackDeadlineSeconds) * 1_000;
     this.#tickMs = this.shortestMs / 8;
   }
 

@@ -18,9 +18,9 @@ describe.skipIf(pubsub === undefined || redis === undefined)('workflows on Pub/S
   testWorkflows(
     { describe, it, before: beforeAll, after: afterAll },
     {
-      createBroker: () => new PubSubBroker({ ...at(pubsub?.host as string), leaseSeconds: 10 }),
+      createBroker: () => new PubSubBroker({ ...at(pubsub?.host as string), leaseSeconds: 60 }),
       createBackend: () => new RedisBackend({ url: redis?.url as string }),
-      prepareQueue: async (queue) => admin?.create(queue, { ackDeadlineSeconds: 10 }),
+      prepareQueue: async (queue) => admin?.create(queue, { ackDeadlineSeconds: 60 }),
       runs: 20,
     },
   );
