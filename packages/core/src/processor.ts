@@ -328,9 +328,11 @@ export class Processor {
   }
 
   /** Another worker has the message: how the task ended here is its to say. The broker ignores the verdict. */
-  #letGo({ signature }: Attempt): Verdict {
+  #letGo(attempt: Attempt): Verdict {
+    const { signature } = attempt;
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) was given to another worker while it ran here: its outcome here is dropped`,
+      this.#fields(attempt),
     );
     return { kind: 'requeue', position: 'front', begun: true };
   }
@@ -362,7 +364,10 @@ export class Processor {
   async #failed(attempt: Attempt, error: unknown): Promise<Verdict> {
     const { signature } = attempt;
     const text = errorText(error);
-    this.#engine.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
+    this.#engine.logger.error(
+      `Task ${signature.name} (${signature.uuid}) failed: ${text}`,
+      this.#fields(attempt, error),
+    );
     this.#options.errorHandler(error, signature);
     const refused = await this.#persistence.storeWithError(attempt.failureOf('FAILURE', text));
     this.#engine.telemetry.record('task.failed', 1, signature);
@@ -399,15 +404,22 @@ export class Processor {
     if (refused !== undefined) {
       this.#engine.logger.error(
         `Task ${signature.name} (${signature.uuid}) cannot be tried again: ${refused.message}`,
-        refused,
+        this.#fields(attempt, refused),
       );
       return this.#failed(attempt, error);
     }
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
+      this.#fields(attempt, error),
     );
     this.#engine.telemetry.record('task.retried', 1, signature);
     return ack;
+  }
+
+  /** What a log says of a task beside its text. */
+  #fields({ signature, context }: Attempt, err?: unknown): object {
+    const { name: task, uuid } = signature;
+    return { task, uuid, attempt: context.attempt, queue: this.#options.queue, ...(err !== undefined && { err }) };
   }
 
   /** Publishes the next attempt. Answers why it can never be published. */
