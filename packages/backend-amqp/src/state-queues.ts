@@ -1,7 +1,7 @@
 // The queues of states, as Go declares them: not durable, deleted when unused for as long as results are kept. A server that
 // takes no such queues any more gets durable ones, which Go cannot use there, either.
 
-import { type ChannelPool, isMissing, isRefusedArgument } from '@machinery/amqp-client';
+import { type ChannelPool, isInUse, isMissing, isRefusedArgument } from '@machinery/amqp-client';
 import { errorText, type Logger, MachineryError } from '@machinery/core';
 import type { Channel, GetMessage } from 'amqplib';
 
@@ -71,6 +71,28 @@ export class StateQueues {
       return await this.#pool.run(`read the state of task ${taskUuid}`, take);
     } catch (error) {
       if (isMissing(error)) return [];
+      throw error;
+    }
+  }
+
+  /** Declares a queue that only this connection may use, and that ends with it; false: another connection has it. */
+  async lock(queue: string): Promise<boolean> {
+    try {
+      const options = { exclusive: true, durable: false, autoDelete: true };
+      await this.#pool.run(`declare queue ${queue}`, (raw) => raw.assertQueue(queue, options));
+      return true;
+    } catch (error) {
+      if (isInUse(error)) return false;
+      throw error;
+    }
+  }
+
+  /** How many messages of a queue nobody has; undefined: there is no such queue. */
+  async count(queue: string): Promise<number | undefined> {
+    try {
+      return (await this.#pool.run(`look at queue ${queue}`, (raw) => raw.checkQueue(queue))).messageCount;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
       throw error;
     }
   }

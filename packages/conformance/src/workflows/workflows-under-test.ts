@@ -13,7 +13,8 @@ export interface WorkflowsUnderTest {
   /** Makes what a queue needs before it is used, where the broker does not do so by itself. */
   prepareQueue?(queue: string): Promise<void>;
   /**
-   * Whether the backend stores results and reading one leaves it there, so that workers can complete chords. Default: true.
+   * Whether the backend stores results so that workers can complete chords: reading one leaves it there, or it has `takeGroup`.
+   * Default: true.
    * False: only chains and groups are made, at random.
    */
   readonly chords?: boolean;
