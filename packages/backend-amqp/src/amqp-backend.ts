@@ -217,10 +217,11 @@ export class AmqpBackend implements Backend {
     const taken = await this.#call(() => this.#groupStates.take(group, again));
     if (taken === undefined) return undefined;
     try {
-      const { taskUuids = [] } = (await this.readGroup(group.uuid)) ?? {};
-      const places = new Map(taskUuids.map((uuid, i) => [uuid, i]));
+      const meta = await this.readGroup(group.uuid);
+      if (meta === undefined) return { ...taken, inOrder: false };
+      const places = new Map(meta.taskUuids.map((uuid, i) => [uuid, i]));
       const placeOf = ({ taskUuid }: TaskState) => places.get(taskUuid) ?? places.size;
-      return { ...taken, states: taken.states.toSorted((a, b) => placeOf(a) - placeOf(b)) };
+      return { ...taken, states: taken.states.toSorted((a, b) => placeOf(a) - placeOf(b)), inOrder: true };
     } catch (error) {
       await taken.release();
       throw error;

@@ -46,7 +46,7 @@ export class GroupStates {
    * The states of all members in the order in which they were written; undefined: some are missing, or another one has them.
    * @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED when others deleted the queue while it was read, and as all calls.
    */
-  async take({ uuid, taskCount }: StateGroup, again: boolean): Promise<TakenGroup | undefined> {
+  async take({ uuid, taskCount }: StateGroup, again: boolean): Promise<Omit<TakenGroup, 'inOrder'> | undefined> {
     for (let mayHaveTwo = again; ; ) {
       const count = await this.#queues.count(stateQueue(uuid));
       if (count === undefined || (count < taskCount && !mayHaveTwo)) return undefined;

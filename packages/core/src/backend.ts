@@ -45,8 +45,10 @@ export type ChordClaim = 'claimed' | 'other' | 'done';
 
 /** The final states of all members of a group, in the hands of whoever took them: nobody else finds them meanwhile. */
 export interface TakenGroup {
-  /** One of each member, the last that was written; in the order of the group's meta, or as they were written where there is none. */
+  /** One of each member, the last that was written. */
   readonly states: readonly TaskState[];
+  /** They are in the order of the group's meta; false: there is none, and they are in any order. */
+  readonly inOrder: boolean;
   /** Gives them back, so that the next one finds them. `finishChord` ends them otherwise. Never rejects. */
   readonly release: () => Promise<void>;
 }

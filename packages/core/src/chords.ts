@@ -15,6 +15,7 @@ import { errorText, MachineryError, mayPass } from './errors.ts';
 import type { Ending } from './follow-ups.ts';
 import type { Persistence } from './persistence.ts';
 import type { Named } from './sender.ts';
+import { sentAtOf } from './sent-at.ts';
 import type { Signature } from './signature.ts';
 import { type GroupMeta, isFinal, isOlderThan, type TaskResult, type TaskState } from './task-state.ts';
 import { derivedUuid } from './uuid.ts';
@@ -186,17 +187,20 @@ export class Chords {
   }
 
   /** Nobody else can send the callback while the states are in our hands; a member that failed may have the claim to fail it. */
-  async #decideTaken(member: Named, group: Group, { states, release }: TakenGroup, sentAt: string | undefined) {
+  async #decideTaken(member: Named, group: Group, taken: TakenGroup, sentAt: string | undefined): Promise<void> {
     const { signal } = this.#persistence;
+    const { states, inOrder, release } = taken;
     try {
       signal.throwIfAborted();
       const failed = states.find(({ state }) => state === 'FAILURE');
-      if (failed === undefined) {
+      // Go's clients store no meta, and get results in any order.
+      const error = failed ? failedText(failed) : !inOrder && sentAtOf(member) ? goneText(group) : undefined;
+      if (error === undefined) {
         const results = states.flatMap((state) => state.results ?? []);
         await this.#sendCallback(member, results, sentAt);
         return await this.#finish(group);
       }
-      if (await this.#decide(member, group, failedText(failed), sentAt)) return;
+      if (await this.#decide(member, group, error, sentAt)) return;
     } finally {
       await release();
     }

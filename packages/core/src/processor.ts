@@ -391,8 +391,7 @@ export class Processor {
         signature,
         attempt.failureOf('RETRY', errorText(error), more),
         etaMs(eta),
-      )) ??
-      (await this.#republish(attempt, next));
+      )) ?? (await this.#republish(attempt, next));
     if (refused !== undefined) {
       this.#engine.logger.error(
         `Task ${signature.name} (${signature.uuid}) cannot be tried again: ${refused.message}`,

@@ -26,6 +26,7 @@ export function testWorkflows(runner: Runner, underTest: WorkflowsUnderTest): vo
       async () => {
         const { storesResults, readConsumes, takesGroups } = await suite.backendCapabilities();
         assert.equal(storesResults && (readConsumes !== true || takesGroups === true), suite.chords);
+        assert.equal(takesGroups ?? false, suite.takesGroups);
       },
       suite.patienceMs,
     );
