@@ -17,7 +17,7 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /**
    * How many messages may be taken ahead while tasks are quick, so that the next are there when the last have ended. They
-   * are given back when they wait for longer than 10 ms. Default: ten times the concurrency, up to 1,000; 0: none. Brokers
+   * are given back when they wait for longer than 10 ms. Default: as many as make 300 with the concurrency; 0: none. Brokers
    * that push (AMQP, Pub/Sub) have settings of their own, and with a `preConsumeHandler` none are taken ahead. While a task
    * blocks the event loop, what was taken ahead waits with it.
    */
