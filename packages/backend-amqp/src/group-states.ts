@@ -95,10 +95,8 @@ export class GroupStates {
     const messages: GetMessage[] = [];
     const channel = await this.#connection.channel();
     try {
-      await channel.call(`take the states of group ${uuid}`, async (raw) => {
-        for (let got = await raw.get(queue); got !== false; got = got.fields.messageCount > 0 && (await raw.get(queue)))
-          messages.push(got);
-      });
+      const get = () => channel.call(`take the states of group ${uuid}`, (raw) => raw.get(queue));
+      for (let got = await get(); got !== false; got = got.fields.messageCount > 0 && (await get())) messages.push(got);
       return this.#heldOn(channel, queue, messages);
     } catch (error) {
       await channel.close();

@@ -8,6 +8,11 @@ import type { Channel, GetMessage } from 'amqplib';
 /** What a queue is named at most, in bytes. */
 const maxNameBytes = 255;
 
+interface QueueOptions {
+  readonly autoDelete: boolean;
+  readonly arguments: object;
+}
+
 /** Go: the UUID. RabbitMQ would leave out the ends of lines. */
 export function stateQueue(taskUuid: string): string {
   return taskUuid.replaceAll(/[\r\n]/g, encodeURIComponent);
@@ -17,6 +22,7 @@ export class StateQueues {
   readonly #pool: ChannelPool;
   readonly #expiresInMs: number;
   readonly #logger: () => Logger;
+  #first: Promise<void> | undefined;
   #isDurable = false;
   #hasWarned = false;
 
@@ -37,22 +43,32 @@ export class StateQueues {
     await this.declareWith(stateQueue(taskUuid), { autoDelete: true, arguments: args });
   }
 
-  /** Declares any queue of this backend. One that is there with other arguments is used as it is. */
-  async declareWith(queue: string, options: { autoDelete: boolean; arguments: object }): Promise<void> {
-    const declare = () =>
-      this.#pool.run(`declare queue ${queue}`, (raw) =>
-        raw.assertQueue(queue, { durable: this.#isDurable, ...options }),
-      );
+  /**
+   * Declares any queue of this backend. One that is there with other arguments is used as it is. The first one goes ahead: a server that
+   * takes only durable ones closes the connection, with all that is under way on it.
+   */
+  async declareWith(queue: string, options: QueueOptions): Promise<void> {
+    if (this.#first === undefined) {
+      this.#first = this.#declare(queue, options);
+      return this.#first;
+    }
+    await this.#first.catch(() => {});
+    return this.#declare(queue, options);
+  }
+
+  async #declare(queue: string, options: QueueOptions): Promise<void> {
+    const durable = this.#isDurable;
     try {
-      await declare();
+      await this.#pool.run(`declare queue ${queue}`, (raw) => raw.assertQueue(queue, { durable, ...options }));
     } catch (error) {
       if (isRefusedArgument(error)) return this.#warn(`${errorText(error)}: does everybody keep results for as long?`);
-      if (this.#isDurable || !/transient_nonexcl_queues/.test(errorText(error))) throw error;
+      if (durable || !/transient_nonexcl_queues/.test(errorText(error))) throw error;
+      if (!this.#isDurable)
+        this.#warn(
+          'The server takes only durable queues: states are kept in those, and Go cannot use it as a result backend',
+        );
       this.#isDurable = true;
-      this.#warn(
-        'The server takes only durable queues: states are kept in those, and Go cannot use it as a result backend',
-      );
-      await declare();
+      await this.#declare(queue, options);
     }
   }
 
