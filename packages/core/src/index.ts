@@ -113,7 +113,7 @@ export {
 // The contracts.
 
 export type { Ended } from './attempt.ts';
-export type { Backend, BackendCapabilities, ChordClaim, StateWrite } from './backend.ts';
+export type { Backend, BackendCapabilities, ChordClaim, StateGroup, StateWrite, TakenGroup } from './backend.ts';
 export type {
   Broker,
   BrokerCapabilities,

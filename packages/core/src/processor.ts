@@ -18,6 +18,7 @@ import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import type { Sendable } from './sender.ts';
 import type { Signature } from './signature.ts';
+import { stateWrite } from './state-writer.ts';
 import { isFinal, isSameSend, type TaskState } from './task-state.ts';
 import { UnknownTasks } from './unknown-tasks.ts';
 import { newUuid } from './uuid.ts';
@@ -288,7 +289,7 @@ export class Processor {
   async #storeAll(succeeded: readonly Job[]): Promise<void> {
     const { states, sender } = this.#engine;
     const expiresInSeconds = sender.expiresInSeconds(undefined);
-    const writes = succeeded.map(({ attempt }) => ({ state: attempt.success(), expiresInSeconds }));
+    const writes = succeeded.map(({ attempt }) => stateWrite(attempt.signature, attempt.success(), expiresInSeconds));
     const outcomes = await states.writeAll(writes);
     for (const [i, job] of succeeded.entries()) this.#guarded(job, () => this.#afterStore(job, outcomes[i] as Outcome));
   }
@@ -350,7 +351,7 @@ export class Processor {
 
   /** @param first what became of its state, where that was written. */
   async #succeeded(attempt: Attempt, first?: Outcome): Promise<Verdict> {
-    const refused = await this.#persistence.store(attempt.success(), undefined, first);
+    const refused = await this.#persistence.store(attempt.signature, attempt.success(), undefined, first);
     return refused === undefined ? this.#followUp(attempt) : this.#failed(attempt, refused);
   }
 
@@ -369,7 +370,7 @@ export class Processor {
       this.#fields(attempt, error),
     );
     this.#options.errorHandler(error, signature);
-    const refused = await this.#persistence.storeWithError(attempt.failureOf('FAILURE', text));
+    const refused = await this.#persistence.storeWithError(signature, attempt.failureOf('FAILURE', text));
     this.#engine.telemetry.record('task.failed', 1, signature);
     await this.#followUps.failed(signature, text, endingOf(attempt));
     return refused === undefined
@@ -399,8 +400,11 @@ export class Processor {
     const more = { retryEta: eta, retryCount: next.retryCount ?? 0 };
     if (isChordMember(signature)) await this.#followUps.chords.keepUntil(signature, etaMs(eta));
     const refused =
-      (await this.#persistence.storeWithError(attempt.failureOf('RETRY', errorText(error), more), etaMs(eta))) ??
-      (await this.#republish(attempt, next));
+      (await this.#persistence.storeWithError(
+        signature,
+        attempt.failureOf('RETRY', errorText(error), more),
+        etaMs(eta),
+      )) ?? (await this.#republish(attempt, next));
     if (refused !== undefined) {
       this.#engine.logger.error(
         `Task ${signature.name} (${signature.uuid}) cannot be tried again: ${refused.message}`,
