@@ -35,13 +35,19 @@ export function save(run: Run, name: string): void {
 }
 
 /** The machine and the versions, in a line. */
-export function about({ date, machine, sizes, versions }: Run): string {
+export function about({ date, broker, rabbitmq, machine, sizes, versions }: Run): string {
   const { cpus, cpu, memoryGb, os, node, redis, commit, load } = machine;
-  const others = systems.flatMap(({ name, title }) => {
+  const others = systems[broker].flatMap(({ name, title }) => {
     const version = Object.entries(versions[name] ?? {}).find(([key]) => /bullmq|asynq|RichardKnop/.test(key))?.[1];
     return version === undefined || name.endsWith('1ms') ? [] : [`${title} ${version}`];
   });
-  const programs = [`commit ${commit}`, `Node ${node}`, `Redis ${redis}`, ...others].join(', ');
+  const programs = [
+    `commit ${commit}`,
+    `Node ${node}`,
+    `Redis ${redis}`,
+    ...(rabbitmq === undefined ? [] : [`RabbitMQ ${rabbitmq}`]),
+    ...others,
+  ].join(', ');
   const rounds = `${sizes.rounds} ${sizes.rounds === 1 ? 'round' : 'rounds'} of ${sizes.tasks.toLocaleString('en')} tasks`;
   return `${date.slice(0, 10)}, ${rounds}; ${cpus} × ${cpu}, ${memoryGb} GB, ${os}, load ${load.toFixed(1)}; ${programs}.`;
 }
