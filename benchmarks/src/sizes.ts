@@ -34,7 +34,7 @@ export const full: Sizes = {
   warmUp: 20_000,
   pings: 500,
   chords: { 10: 50, 100: 20, 1000: 5, 10000: 1 },
-  delayed: { tasks: 2_000, overMs: 4_000, leadMs: 2_000 },
+  delayed: { tasks: 2_000, overMs: 4_000, leadMs: 4_000 },
   burst: { tasks: 1_000, leadMs: 3_000 },
   crash: { tasks: 2_000, taskMs: 50 },
   idleMs: 10_000,
