@@ -34,6 +34,13 @@ const ofRedis = ['memory', 'commands'];
 
 const onRedis: readonly SystemRow[] = [
   { name: 'machinery', title: 'Machinery', program: node('machinery') },
+  {
+    name: 'machinery-one-thread',
+    title: 'Machinery, one thread',
+    program: node('machinery'),
+    config: { maxBlockedMs: 0 },
+    only: ['memory'],
+  },
   { name: 'bullmq', title: 'BullMQ', program: node('bullmq') },
   {
     name: 'asynq',

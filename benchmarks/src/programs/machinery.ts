@@ -31,6 +31,7 @@ interface Config {
   /** Of the broker on RabbitMQ. */
   readonly prefetch?: number;
   readonly push?: boolean;
+  readonly maxBlockedMs?: number;
 }
 
 class Machinery implements System<AsyncResult<number>> {
@@ -91,10 +92,10 @@ class Machinery implements System<AsyncResult<number>> {
   }
 }
 
-function brokerOf({ amqp, redis, queue = '', prefetch }: Config): Broker {
+function brokerOf({ amqp, redis, queue = '', prefetch, maxBlockedMs = 600_000 }: Config): Broker {
   if (amqp !== undefined)
     return new AmqpBroker({ url: amqp, bindingKey: queue, ...(prefetch !== undefined && { prefetch }) });
-  return redis === undefined ? new MemoryBroker() : new RedisBroker({ url: redis });
+  return redis === undefined ? new MemoryBroker() : new RedisBroker({ url: redis, maxBlockedMs });
 }
 
 function backendOf({ amqp, redis, results, push = true }: Config): Backend {
