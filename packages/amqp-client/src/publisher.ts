@@ -26,7 +26,7 @@ interface Pending {
   isReturned: boolean;
 }
 
-/** What is sent in one call: a promise for each message would cost more than the rest of sending it. */
+/** What is sent in one call, with one promise for all of it. */
 class Batch {
   readonly ended: Promise<Outcome[]>;
   readonly #outcomes: Outcome[];
