@@ -194,6 +194,30 @@ describe('createServer', () => {
     expect(await result.get()).toBe(8);
   });
 
+  it('says its settings, without secrets', async () => {
+    const said: unknown[] = [];
+    const log = (...line: unknown[]) => void said.push(line);
+    const RedisBroker = class extends MemoryBroker {
+      constructor(_: object) {
+        super();
+      }
+    };
+    const redis = { ...configOf().redis, sentinelPassword: 'hush' };
+    const broker = 'redis://me:s/e@cret@h:1,h:2/0';
+    const logger = { debug: log, info: log, warn: log, error: log };
+    await using server = await createServer(configOf({ broker, redis }), {
+      import: async () => ({ RedisBroker }),
+      logger,
+    });
+    expect(server.broker).toBeInstanceOf(MemoryBroker);
+    expect(said).toEqual([
+      [
+        'The settings of the server',
+        { ...configOf(), broker: 'redis://***@h:1,h:2/0', redis: { ...redis, sentinelPassword: '***' } },
+      ],
+    ]);
+  });
+
   it('logs from `logLevel` up', async () => {
     const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
     const error = vi.spyOn(console, 'error').mockImplementation(() => {});
