@@ -8,7 +8,7 @@ import type { BrokerConfig } from './brokers.ts';
 import { leftMessages } from './verify.ts';
 
 /** Something that happens when this part of the tasks is done. */
-export interface Failure {
+interface Failure {
   readonly at: number;
   /** What is printed when it is over. */
   readonly text: string;

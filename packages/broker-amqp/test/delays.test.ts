@@ -81,7 +81,7 @@ describe.skipIf(rabbit === undefined)('delays on RabbitMQ', { timeout: 60_000 },
     const consumer = await broker.consume({ queue, tag: 'worker', slots: 1, maxInHand: 1 });
     expect((await drain(consumer, 2)).map(uuidOf)).toEqual(['first', 'kept']);
     const unrouted = () => channel.get('aside.delay.unrouted');
-    await expect.poll(unrouted).toMatchObject({ fields: { routingKey: gone } });
+    await expect.poll(unrouted, { timeout: 10_000 }).toMatchObject({ fields: { routingKey: gone } });
   });
 
   it('delays again what comes too early, because a clock was set', async () => {

@@ -115,7 +115,7 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
         `application:set_env(rabbit, consumer_timeout, ${timeoutMs}), application:set_env(rabbit, channel_tick_interval, ${tickMs}).`,
       );
     await set(500, 500);
-    onTestFinished(async () => void (await set(1_800_000, 60_000)));
+    onTestFinished(async () => void (await set(1_800_000, 60_000)), 60_000);
     const queue = newQueue();
     const broker = open({ url });
     const consumer = await broker.consume({ queue, tag: 'slow', slots: 1, maxInHand: 1 });
