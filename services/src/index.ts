@@ -2,7 +2,15 @@
 // the tests are over. And what breaks: connections through a proxy, programs in processes of their own.
 
 export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
-export { type RabbitServer, type RabbitServerOptions, rabbitServer, StartedRabbit, startRabbit } from './rabbitmq.ts';
+export {
+  type ControlledRabbit,
+  controlledRabbit,
+  type RabbitServer,
+  type RabbitServerOptions,
+  rabbitServer,
+  StartedRabbit,
+  startRabbit,
+} from './rabbitmq.ts';
 export { freePort, type RedisServer, type RedisServerOptions, redisServer, StartedRedis, startRedis } from './redis.ts';
 export { type RedisCluster, startRedisCluster } from './redis-cluster.ts';
 export { type RedisSentinel, startRedisSentinel } from './redis-sentinel.ts';
