@@ -16,7 +16,7 @@ const pubsubBroker = (url: string) => {
   const [, projectId = '', subscription = ''] = /^pubsub:\/\/([^/]+)\/(.+)$/.exec(url) ?? [];
   return new PubSubBroker({ projectId, subscription, createMissing: true });
 };
-const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
+const amqpBackend = (url: string) => new AmqpBackend({ url });
 
 const brokers = new Map<string, (url: string) => Broker>([
   ['memory://', () => new MemoryBroker()],

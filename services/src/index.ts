@@ -4,7 +4,15 @@
 export { buildGo, findGo } from './go.ts';
 export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
 export { type PubSubServer, pubsubServer, StartedPubSub, startPubSub } from './pubsub.ts';
-export { type RabbitServer, type RabbitServerOptions, rabbitServer, StartedRabbit, startRabbit } from './rabbitmq.ts';
+export {
+  type ControlledRabbit,
+  controlledRabbit,
+  type RabbitServer,
+  type RabbitServerOptions,
+  rabbitServer,
+  StartedRabbit,
+  startRabbit,
+} from './rabbitmq.ts';
 export { freePort, type RedisServer, type RedisServerOptions, redisServer, StartedRedis, startRedis } from './redis.ts';
 export { type RedisCluster, startRedisCluster } from './redis-cluster.ts';
 export { type RedisSentinel, startRedisSentinel } from './redis-sentinel.ts';

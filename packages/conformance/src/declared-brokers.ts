@@ -13,7 +13,7 @@ export const declaredBrokers: Readonly<Record<string, BrokerCapabilities>> = {
   '@machinery/broker-redis': { deliveryCount: true, listPending: true, listDelayed: true },
   // Classic queues do not count deliveries, so that nothing may be promised. A ladder of 16 levels with base 4 covers 2^32 ms,
   // and a millisecond is added to what is published. Messages are listed by getting them and giving them back.
-  '@machinery/broker-amqp': { priority: true, pushes: true, listPending: true, maxDelayMs: 2 ** 32 - 2 },
+  '@machinery/broker-amqp': { priority: true, pushes: true, listPending: true, maxDelayMs: 2 ** 32 - 17 },
   // Ten messages a request, a mebibyte a message (and a request) since August 2025, counted by ApproximateReceiveCount.
   // Open: the longest delay. 15 minutes are the server's, what is longer hops through a queue of its own; 12 hours are 48 hops.
   '@machinery/broker-sqs': {

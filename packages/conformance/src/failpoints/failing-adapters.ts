@@ -28,6 +28,7 @@ export function armFailpoint(
   killed: () => void,
 ): ArmedAdapters {
   const hands = new Hands(failpoint, before);
+  const { takeGroup } = backend;
   const die = (): Promise<never> => {
     setTimeout(() => {
       killed();
@@ -76,6 +77,12 @@ export function armFailpoint(
         await backend.finishChord(group);
         if (hands.reaches('after-flag')) await die();
       },
+      ...(takeGroup && {
+        async takeGroup(group, again) {
+          const taken = await takeGroup.call(backend, group, again);
+          return taken !== undefined && hands.reaches('after-claim') ? die() : taken;
+        },
+      }),
     }),
   };
 }
