@@ -4,11 +4,11 @@ import { execFile } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePort, rabbitServer, redisServer } from '@machinery/services';
+import { freePort, memcachedServer, rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it } from 'vitest';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+const [redis, rabbit, memcached] = [await redisServer(), await rabbitServer(), await memcachedServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), memcached?.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -62,6 +62,17 @@ it.skipIf(redis === undefined || rabbit === undefined)('prints the same on Rabbi
   const flags = ['--broker', rabbit?.url as string, '--backend', redis?.url as string];
   expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
 });
+
+it.skipIf(redis === undefined || memcached === undefined)(
+  'prints the same with states in Memcached',
+  {
+    timeout: 30_000,
+  },
+  async () => {
+    const flags = ['--broker', redis?.url as string, '--backend', memcached?.url as string];
+    expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+  },
+);
 
 it.each([
   ['--brocker=redis://127.0.0.1', "Unknown option '--brocker'"],

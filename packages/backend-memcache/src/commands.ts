@@ -31,6 +31,16 @@ export function keyProblem(key: string): string | undefined {
   return undefined;
 }
 
+/** @throws MachineryError ERR_MACHINERY_BACKEND_FAILED for a UUID that cannot be a key. */
+export function checkKey(uuid: string, what: 'task' | 'group'): void {
+  const problem = keyProblem(uuid);
+  if (problem !== undefined) throw new MachineryError('ERR_MACHINERY_BACKEND_FAILED', refusedKey(uuid, what, problem));
+}
+
+export function refusedKey(uuid: string, what: 'task' | 'group', problem: string): string {
+  return `The UUID of ${what} ${JSON.stringify(uuid.slice(0, 100))} cannot be a key of Memcached: ${problem}`;
+}
+
 export function get(key: string): Command {
   return { key, text: `mg ${key} v c\r\n` };
 }

@@ -1,9 +1,8 @@
 // States and group metas as Go Machinery stores them in Memcached: JSON under their UUIDs, with an expiry. A final state is written
-// blindly; what has to be merged, and all of a group, is read, and written if it is still what was read (CAS).
+// blindly; what has to be merged is read, and written if it is still what was read (CAS).
 //
-// Neighbours: `servers.ts` (which server has a key, connections), `commands.ts` (commands, replies), `group-record.ts` (meta and claim).
+// Neighbours: `groups.ts` (metas, claims), `servers.ts` (which server has a key, connections), `commands.ts` (commands, replies).
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Backend,
   type BackendCapabilities,
@@ -30,24 +29,21 @@ import {
   type TaskState,
 } from '@machinery/core';
 import {
+  checkKey,
   checkRemoved,
   get,
-  getSecondsLeft,
-  getWithSecondsLeft,
   type Item,
   isStored,
   itemOf,
   keyProblem,
+  refusedKey,
   remove,
   replace,
-  type SecondsLeft,
   secondsFor,
-  secondsLeftOf,
   set,
 } from './commands.ts';
-import type { Reply } from './connection.ts';
-import { decodeRecord, encodeRecord, type GroupRecord } from './group-record.ts';
-import { type Command, closed, MemcachedServers } from './servers.ts';
+import { Groups } from './groups.ts';
+import { type Command, closed, MemcachedServers, replyOf } from './servers.ts';
 import { parseMemcacheUrl } from './url.ts';
 
 export interface MemcacheBackendOptions {
@@ -68,12 +64,6 @@ export interface MemcacheBackendOptions {
 const memberBytes = 50;
 /** A `set` that is over the server's limit deletes what was there, and who waits would take it for expired: what may be is a CAS. */
 const maxSetLength = 100_000;
-/** How long a group that a Go worker has locked is waited for, in milliseconds: it decides at once, or has died. */
-const goLockMs = 1_000;
-const goLockPollMs = 10;
-/** A renewal keeps a meta for this share longer than asked, so that the next ones find that it is long enough. */
-const renewalSlack = 0.1;
-
 const timerMs = integerOption({ min: 1, max: 2 ** 31 - 1 });
 
 /** A state whose write looks at what is stored. */
@@ -82,18 +72,13 @@ interface Merge {
   readonly write: StateWrite;
 }
 
-interface FoundGroup {
-  readonly item: Item;
-  readonly record: GroupRecord;
-  readonly secondsLeft: SecondsLeft;
-}
-
 /** A result backend on Memcached, shared with Go's workers and clients. */
 export class MemcacheBackend implements Backend {
   readonly contractVersion: ContractVersion = contractVersion;
   readonly name = '@machinery/backend-memcache';
   readonly capabilities: BackendCapabilities;
   readonly #servers: MemcachedServers;
+  readonly #groups: Groups;
   readonly #maxBytes: number;
   #logger: Logger = consoleLogger;
   #hasWarnedOfKey = false;
@@ -113,6 +98,7 @@ export class MemcacheBackend implements Backend {
       connectTimeoutMs,
       commandTimeoutMs,
     });
+    this.#groups = new Groups(this.#servers, maxStateBytes);
     const maxGroupSize = Math.floor(maxStateBytes / memberBytes);
     this.capabilities = Object.freeze({ storesResults: true, maxStateBytes, maxGroupSize });
   }
@@ -222,82 +208,31 @@ export class MemcacheBackend implements Backend {
   }
 
   /** @throws MachineryError ERR_MACHINERY_STATE_TOO_LARGE, and as all calls. */
-  async initGroup(meta: GroupMeta, expiresInSeconds: number): Promise<void> {
-    const { groupUuid, taskUuids } = meta;
-    const text = encodeRecord({ meta });
-    const bytes = Buffer.byteLength(text);
-    if (bytes > this.#maxBytes) {
-      const why = `The meta of group ${groupUuid}, with ${taskUuids.length} tasks, has ${bytes} bytes, the backend takes at most ${this.#maxBytes}`;
-      throw new MachineryError('ERR_MACHINERY_STATE_TOO_LARGE', why);
-    }
-    isStored(await this.#callGroup(groupUuid, (key) => set(key, text, expiresInSeconds)));
+  initGroup(meta: GroupMeta, expiresInSeconds: number): Promise<void> {
+    return this.#groups.create(meta, expiresInSeconds);
   }
 
-  async readGroup(groupUuid: string): Promise<GroupMeta | undefined> {
-    const item = itemOf(await this.#callGroup(groupUuid, get));
-    return item && decodedRecord(item.text, groupUuid).meta;
+  readGroup(groupUuid: string): Promise<GroupMeta | undefined> {
+    return this.#groups.read(groupUuid);
   }
 
-  async renewGroup(groupUuid: string, expiresInSeconds: number): Promise<void> {
-    const wanted = secondsFor(expiresInSeconds);
-    const isEnough = (left: SecondsLeft | 'gone') => left === 'gone' || left === undefined || left >= wanted;
-    if (isEnough(secondsLeftOf(await this.#callGroup(groupUuid, getSecondsLeft)))) return;
-    const longer = wanted + Math.floor(expiresInSeconds * renewalSlack);
-    for (;;) {
-      const found = await this.#findGroup(groupUuid);
-      if (found === undefined || isEnough(found.secondsLeft)) return;
-      if (await this.#replaceGroup(groupUuid, { ...found, secondsLeft: longer }, found.record)) return;
-    }
+  renewGroup(groupUuid: string, expiresInSeconds: number): Promise<void> {
+    return this.#groups.renew(groupUuid, expiresInSeconds);
   }
 
   /** @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED, and as all calls. */
-  async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
-    const lockedUntil = performance.now() + goLockMs;
-    for (;;) {
-      const found = await this.#findGroup(groupUuid);
-      if (found === undefined) throw expired(groupUuid);
-      const { meta, claim } = found.record;
-      if (claim !== undefined) return claim === memberUuid ? 'claimed' : 'other';
-      if (meta.chordTriggered) return 'done';
-      if (meta.lock && performance.now() < lockedUntil) await sleep(goLockPollMs);
-      else if (await this.#replaceGroup(groupUuid, found, { meta, claim: memberUuid })) return 'claimed';
-    }
+  claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+    return this.#groups.claim(groupUuid, memberUuid);
   }
 
-  async finishChord(groupUuid: string): Promise<void> {
-    for (;;) {
-      const found = await this.#findGroup(groupUuid);
-      if (found === undefined || found.record.meta.chordTriggered) return;
-      const meta = { ...found.record.meta, chordTriggered: true };
-      if (await this.#replaceGroup(groupUuid, found, { meta })) return;
-    }
+  finishChord(groupUuid: string): Promise<void> {
+    return this.#groups.finish(groupUuid);
   }
 
   /** Ends the connections, after the answers that are due. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#servers.close();
-  }
-
-  async #findGroup(groupUuid: string): Promise<FoundGroup | undefined> {
-    const reply = await this.#callGroup(groupUuid, getWithSecondsLeft);
-    const item = itemOf(reply);
-    const secondsLeft = secondsLeftOf(reply);
-    if (item === undefined || secondsLeft === 'gone') return undefined;
-    return { item, record: decodedRecord(item.text, groupUuid), secondsLeft };
-  }
-
-  /** Answers whether it was still what had been found. */
-  async #replaceGroup(groupUuid: string, found: FoundGroup, record: GroupRecord): Promise<boolean> {
-    const { item, secondsLeft } = found;
-    return isStored(await this.#callGroup(groupUuid, (key) => replace(key, item, encodeRecord(record), secondsLeft)));
-  }
-
-  async #callGroup(groupUuid: string, command: (key: string) => Command): Promise<Reply> {
-    this.#checkOpen();
-    checkKey(groupUuid, 'group');
-    const [answer] = await this.#servers.call([command(groupUuid)]);
-    return replyOf(answer);
   }
 
   #encoded(state: TaskState): string {
@@ -322,7 +257,7 @@ export class MemcacheBackend implements Backend {
   #canBeKey(taskUuid: string): boolean {
     const problem = keyProblem(taskUuid);
     if (problem === undefined) return true;
-    if (!this.#hasWarnedOfKey) this.#logger.warn(`${keyText(taskUuid, 'task', problem)}: it has no state`);
+    if (!this.#hasWarnedOfKey) this.#logger.warn(`${refusedKey(taskUuid, 'task', problem)}: it has no state`);
     this.#hasWarnedOfKey = true;
     return false;
   }
@@ -337,20 +272,6 @@ function isWhole({ state, createdAt, taskName }: TaskState): boolean {
   return state === 'PENDING' || (isFinal(state) && createdAt !== undefined && taskName !== '');
 }
 
-function checkKey(uuid: string, what: 'task' | 'group'): void {
-  const problem = keyProblem(uuid);
-  if (problem !== undefined) throw new MachineryError('ERR_MACHINERY_BACKEND_FAILED', keyText(uuid, what, problem));
-}
-
-function keyText(uuid: string, what: 'task' | 'group', problem: string): string {
-  return `The UUID of ${what} ${JSON.stringify(uuid.slice(0, 100))} cannot be a key of Memcached: ${problem}`;
-}
-
-function replyOf(answer: Reply | MachineryError | undefined): Reply {
-  if (answer instanceof Error) throw answer;
-  return answer as Reply;
-}
-
 function attempt<T>(step: () => T, otherwise: (error: unknown) => T): T {
   try {
     return step();
@@ -363,17 +284,4 @@ function outcomeOf(error: unknown): Outcome {
   if (MachineryError.is(error)) return failed(error, error.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE');
   const why = `A state cannot be encoded: ${errorText(error)}`;
   return failed(new MachineryError('ERR_MACHINERY_BACKEND_FAILED', why, { cause: error }), false);
-}
-
-function decodedRecord(text: string, groupUuid: string): GroupRecord {
-  try {
-    return decodeRecord(text);
-  } catch (cause) {
-    const why = `The key of group ${groupUuid} holds no meta of a group: ${errorText(cause)}`;
-    throw new MachineryError('ERR_MACHINERY_BACKEND_FAILED', why, { cause });
-  }
-}
-
-function expired(groupUuid: string): MachineryError {
-  return new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there or has expired`);
 }

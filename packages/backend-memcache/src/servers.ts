@@ -80,6 +80,12 @@ class Server {
   }
 }
 
+/** @throws MachineryError what stands in the place of a reply. */
+export function replyOf(answer: Reply | MachineryError | undefined): Reply {
+  if (answer instanceof Error) throw answer;
+  return answer as Reply;
+}
+
 export function closed(): MachineryError {
   return new MachineryError('ERR_MACHINERY_CLOSED', 'The Memcached backend is closed');
 }

@@ -1,18 +1,26 @@
-// Servers that have too little: a limit for items, memory, connections, or what this backend needs. And eviction.
+// Servers that have too little: items that are too small, memory, connections, or what this backend needs. And eviction.
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineTask, Server, silentLogger, string } from '@machinery/core';
 import { MemoryBroker } from '@machinery/core/memory';
 import { startMemcached } from '@machinery/services';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import { MemcacheBackend } from '../src/index.ts';
 import { groupOf, newUuid, open, stopped, write } from './setup.ts';
 
+const folder = mkdtempSync(join(tmpdir(), 'machinery-memcached-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+writeFileSync(join(folder, 'users'), 'user:secret\n');
 const start = async (...settings: string[]) => stopped(await startMemcached({ settings }));
-const [large, small, tiny, full, blind] = await Promise.all([
+const [large, small, tiny, full, crowded, guarded, blind] = await Promise.all([
   start('-I', '4m', '-m', '100'),
   start('-I', '512k'),
   start('-m', '2', '-o', 'no_lru_maintainer'), // or what is read often is kept
   start('-M', '-m', '2'),
+  start('-c', '64', '-t', '1'),
+  start('-Y', join(folder, 'users')),
   start('-C'),
 ]);
 function serverOn(url: string): Server {
@@ -80,6 +88,28 @@ describe.skipIf(large === undefined)('a memcached', () => {
       retryable: true,
       error: { code: 'ERR_MACHINERY_BACKEND_UNAVAILABLE', message: expect.stringContaining('out of memory') },
     });
+  });
+
+  it('that has too many connections is as if it were away', async () => {
+    const backends = Array.from({ length: 80 }, () => open({ url: crowded?.url as string }));
+    const answers = await Promise.allSettled(backends.map((backend) => backend.read(['x'])));
+    const refused = answers.filter(({ status }) => status === 'rejected');
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThan(80);
+    for (const { reason } of refused as PromiseRejectedResult[])
+      expect(reason).toMatchObject({ code: 'ERR_MACHINERY_BACKEND_UNAVAILABLE' });
+  });
+
+  it('that wants a password is refused in words', async () => {
+    const backend = open({ url: guarded?.url as string });
+    const refused = {
+      code: 'ERR_MACHINERY_BACKEND_FAILED',
+      message: expect.stringMatching(/CLIENT_ERROR .*authentic/),
+    };
+    await expect(backend.read(['x'])).rejects.toMatchObject(refused);
+    expect(await backend.write([write(newUuid(), 'PENDING')])).toMatchObject([
+      { status: 'failed', retryable: false, error: refused },
+    ]);
   });
 
   it('that runs without CAS is refused in words', async () => {

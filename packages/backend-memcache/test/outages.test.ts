@@ -1,10 +1,13 @@
 // Servers that are away, come back, stand still, or are none; and the end of a backend.
 
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server as NetServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type StartedMemcached, startMemcached, tcpProxy } from '@machinery/services';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { MemcacheBackend, type MemcacheBackendOptions } from '../src/index.ts';
-import { groupOf, newUuid, open, stopped, write } from './setup.ts';
+import { bridge, groupOf, newUuid, open, stopped, write } from './setup.ts';
 
 const [memcached, other] = (await Promise.all([startMemcached(), startMemcached()])) as StartedMemcached[];
 for (const server of [memcached, other]) stopped(server);
@@ -109,20 +112,16 @@ describe.skipIf(other === undefined)('a server', () => {
   });
 
   it('may be a Unix socket', async () => {
-    const path = `/tmp/machinery-memcached-${process.pid}.sock`;
-    const bridge = createServer(); // nothing of the backend's: a socket that leads to the server
-    const { connect } = await import('node:net');
-    bridge.on('connection', (socket) => {
-      const upstream = connect(port, '127.0.0.1');
-      socket.pipe(upstream).pipe(socket);
-      socket.on('error', () => {});
-      upstream.on('error', () => {});
-    });
-    await new Promise<void>((resolve) => bridge.listen(path, resolve));
-    onTestFinished(() => void bridge.close());
-    const backend = new MemcacheBackend({ url: `memcache://${path}` });
+    const folder = mkdtempSync(join(tmpdir(), 'machinery-memcached-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const path = join(folder, 'memcached.sock');
+    await bridge(port, path);
+    const backend = open({ url: `memcache://${path}` });
     expect(await backend.write([write(newUuid(), 'SUCCESS')])).toEqual([{ status: 'stored' }]);
-    await backend.close();
+    await memcached?.kill();
+    const message = expect.stringContaining(`Memcached ${path} is away`);
+    await expect.poll(() => backend.read(['x']).catch((error) => error)).toMatchObject({ ...unavailable, message });
+    await memcached?.start();
   });
 });
 

@@ -1,13 +1,11 @@
 // What a task costs: commands by the server's own count, and requests by what a client sent at once.
 
-import type { AddressInfo } from 'node:net';
-import { connect, createServer } from 'node:net';
 import { defineTask, int64, Server } from '@machinery/core';
 import { MemoryBroker } from '@machinery/core/memory';
 import { type StartedMemcached, startMemcached } from '@machinery/services';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { MemcacheBackend } from '../src/index.ts';
-import { stopped } from './setup.ts';
+import { bridge, stopped } from './setup.ts';
 
 const memcached = stopped(await startMemcached()) as StartedMemcached;
 
@@ -18,11 +16,13 @@ describe.skipIf(memcached === undefined)('a task', () => {
   ])(
     'costs two commands and at most $maxRequests requests at concurrency $concurrency, and reads of who waits',
     async ({ concurrency, tasks, atOnce, maxRequests }) => {
-      const counting = await countingProxy(memcached.port);
-      onTestFinished(counting.close);
+      let requests = 0;
+      const port = await bridge(memcached.port, 0, () => {
+        requests += 1;
+      });
       const server = new Server({
         broker: new MemoryBroker(),
-        backend: new MemcacheBackend({ url: `memcache://127.0.0.1:${counting.port}` }),
+        backend: new MemcacheBackend({ url: `memcache://127.0.0.1:${port}` }),
       });
       onTestFinished(() => server.close());
       const add = defineTask('add', { args: [int64, int64], returns: int64 });
@@ -36,29 +36,10 @@ describe.skipIf(memcached === undefined)('a task', () => {
       const after = await memcached.stats();
       const per = (name: string) => ((after[name] as number) - (before[name] as number)) / tasks;
       console.log(
-        `concurrency ${concurrency}: ${per('cmd_set')} sets, ${per('cmd_get')} reads, ${counting.requests() / tasks} requests for a task`,
+        `concurrency ${concurrency}: ${per('cmd_set')} sets, ${per('cmd_get')} reads, ${requests / tasks} requests for a task`,
       );
       expect(per('cmd_set')).toBe(2); // PENDING and SUCCESS
-      expect(counting.requests() / tasks).toBeLessThan(maxRequests);
+      expect(requests / tasks).toBeLessThan(maxRequests);
     },
   );
 });
-
-async function countingProxy(to: number) {
-  let requests = 0;
-  const server = createServer((socket) => {
-    const upstream = connect(to, '127.0.0.1');
-    socket.on('data', () => {
-      requests += 1;
-    });
-    socket.pipe(upstream).pipe(socket);
-    socket.on('error', () => {});
-    upstream.on('error', () => {});
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    port: (server.address() as AddressInfo).port,
-    requests: () => requests,
-    close: () => void server.close(),
-  };
-}
