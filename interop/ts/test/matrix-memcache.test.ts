@@ -18,6 +18,10 @@ const peers = new Peers();
 /** What a Go worker may fail, as on Redis: see the README. */
 const failsInGo = ['unsupported type'];
 
+/** What a Go program prints when a memcached was silent for 100 ms, which cannot be set. Its worker then loses messages. */
+const goTimeout = 'i/o timeout';
+const tooBusy = 'The machine is too busy for the 100 ms that Go gives Memcached';
+
 const languages: readonly Language[] = go === undefined ? ['TypeScript'] : ['TypeScript', 'Go'];
 const fleets: readonly (readonly Language[])[] =
   go === undefined ? [['TypeScript']] : [['TypeScript'], ['Go'], ['Go', 'TypeScript']];
@@ -34,10 +38,10 @@ describe.skipIf(!isThere)('interop on Redis and Memcached', { timeout: 120_000 }
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it.concurrent.each(pairs.map((pair, i) => ({ ...pair, database: i + 1 })))(
+  it.concurrent.for(pairs.map((pair, i) => ({ ...pair, database: i + 1 })))(
     'a $client client and workers $workers agree',
-    async ({ client, workers, database }) => {
-      const { failed, code } = await run(client, workers, database);
+    async ({ client, workers, database }, { skip }) => {
+      const { failed, code } = await run(client, workers, database, () => skip(tooBusy));
       const expected = workers.includes('Go') ? failed.filter(({ name }) => !failsInGo.includes(name)) : failed;
       expect(expected).toEqual([]);
       expect(code).toBe(failed.length === 0 ? 0 : 1);
@@ -45,7 +49,7 @@ describe.skipIf(!isThere)('interop on Redis and Memcached', { timeout: 120_000 }
   );
 });
 
-async function run(client: Language, workers: readonly Language[], database: number) {
+async function run(client: Language, workers: readonly Language[], database: number, skip: () => never) {
   const broker = new URL(redis?.url as string);
   broker.pathname = String(database);
   const backend = `${first?.url},${second?.url.replace('memcache://', '')}`;
@@ -55,10 +59,12 @@ async function run(client: Language, workers: readonly Language[], database: num
   const working = workers.map((language) => start(language, 'worker'));
   await Promise.all(working.map((worker) => worker.printed('Waiting for messages')));
   const sending = start(client, 'client', '--timeout', '10s');
-  const code = await sending.ended;
+  const timedOut = working.map((worker) => worker.printed(goTimeout).then(() => 'timed out' as const));
+  const code = await Promise.any([sending.ended, ...timedOut]);
+  for (const peer of [sending, ...working]) peer.kill();
+  if (code === 'timed out' || sending.stdout.includes(goTimeout)) skip();
   const lines = sending.stdout.split('\n').filter((line) => line.startsWith('{'));
   if (lines.length === 0) throw new Error(`The client ran no case:\n${sending.stderr}`);
   const cases = lines.map((line) => JSON.parse(line) as { case: string; ok: boolean; got: string });
-  for (const worker of working) worker.kill();
   return { code, failed: cases.filter(({ ok }) => !ok).map((line) => ({ name: line.case, got: line.got })) };
 }

@@ -66,7 +66,9 @@ export class MemcachedConnection {
       clearTimeout(giveUp);
       this.#end(this.#unavailable('the connection was closed'));
     });
-    socket.on('error', (error) => this.#end(this.#unavailable(error.message || String((error as NodeJS.ErrnoException).code), error)));
+    socket.on('error', (error) =>
+      this.#end(this.#unavailable(error.message || String((error as NodeJS.ErrnoException).code), error)),
+    );
     socket.on('data', (bytes) => this.#receive(bytes));
   }
 

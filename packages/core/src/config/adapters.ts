@@ -104,6 +104,12 @@ const amqpBackend: Maker = {
   fixed: ['resultsExpireIn'], // it is an argument of queues
 };
 
+const memcacheBackend: Maker = {
+  package: '@machinery/backend-memcache',
+  class: 'MemcacheBackend',
+  options: (_, url) => ({ url }),
+};
+
 const redisLock: Maker = { package: '@machinery/lock-redis', class: 'RedisLock', options: redisOptions };
 
 const redisSchemes = ['redis', 'rediss', 'redis+socket'];
@@ -118,6 +124,7 @@ const brokers: Makers = new Map<string, Maker>([
 
 const backends: Makers = new Map<string, Maker>([
   ...all(['amqp', 'amqps'], amqpBackend),
+  ['memcache', memcacheBackend],
   ...all(redisSchemes, redisBackend),
   ['memory', { package: memory, class: 'MemoryBackend', options: nothing }],
   ['eager', { package: memory, class: 'MemoryBackend', options: nothing }],

@@ -110,6 +110,13 @@ describe('in packages of their own', () => {
     });
   });
 
+  it('Memcached', async () => {
+    const there = packages('MemcacheBackend');
+    await createBackend(configOf({ resultBackend: 'memcache://a:1,b:2' }), there.options);
+    expect(there.names).toEqual(['@machinery/backend-memcache']);
+    expect(there.made).toEqual([{ url: 'memcache://a:1,b:2' }]);
+  });
+
   it('AMQP', async () => {
     const there = packages('AmqpBroker', 'AmqpBackend');
     const config = configOf({ broker: 'amqp://a;amqps://b', resultBackend: 'amqps://b', multipleBrokerSeparator: ';' });
