@@ -11,7 +11,7 @@ export const declaredBackends: Readonly<Record<string, BackendCapabilities>> = {
 
   // The server's limit is 512 MB a value. Final states are pushed by publish and subscribe.
   '@machinery/backend-redis': { storesResults: true, push: true },
-  '@machinery/backend-amqp': { storesResults: true, readConsumes: true },
+  '@machinery/backend-amqp': { storesResults: true, readConsumes: true, takesGroups: true },
   // An item of 1 MiB holds its key and flags, too; a member's UUID takes 44 bytes of a group's meta.
   '@machinery/backend-memcache': { storesResults: true, maxStateBytes: 1_000_000, maxGroupSize: 20_000 },
 

@@ -94,6 +94,30 @@ const amqpBroker: Maker = {
   },
 };
 
+const sqsBroker: Maker = {
+  package: '@machinery/broker-sqs',
+  class: 'SqsBroker',
+  options: ({ sqs }, url) =>
+    given({
+      url,
+      waitTimeSeconds: sqs.receiveWaitTimeSeconds || undefined,
+      visibilityTimeoutSeconds: sqs.receiveVisibilityTimeout || undefined,
+    }),
+};
+
+const pubSubBroker: Maker = {
+  package: '@machinery/broker-pubsub',
+  class: 'PubSubBroker',
+  options: ({ gcpPubsub: { project, subscription, maxExtension } }, url) => {
+    const [, projectInUrl, subscriptionInUrl] = /^\w+:\/\/([^/]*)\/?(.*)$/.exec(url) ?? [];
+    return given({
+      projectId: project || projectInUrl,
+      subscription: subscription || subscriptionInUrl,
+      maxExtensionMs: inMs(maxExtension ?? 0),
+    });
+  },
+};
+
 const redisBackend: Maker = { package: '@machinery/backend-redis', class: 'RedisBackend', options: redisOptions };
 
 const amqpBackend: Maker = {
@@ -110,6 +134,26 @@ const memcacheBackend: Maker = {
   options: (_, url) => ({ url }),
 };
 
+const mongoBackend: Maker = {
+  package: '@machinery/backend-mongodb',
+  class: 'MongoBackend',
+  options: ({ mongodb }, url) => given({ url, database: mongodb.database }),
+};
+
+/** `dynamodb://region`, or the address of the service with `https://`. */
+const dynamoBackend: Maker = {
+  package: '@machinery/backend-dynamodb',
+  class: 'DynamoBackend',
+  options: ({ dynamodb }, url) => {
+    const [, isHttp, rest = ''] = /^(?:dynamodb\+)?(https?:\/\/)?(?:dynamodb:\/\/)?(.*)$/.exec(url) ?? [];
+    return given({
+      ...(isHttp === undefined ? { region: rest.replace(/\/$/, '') } : { endpoint: `${isHttp}${rest}` }),
+      taskStatesTable: dynamodb.taskStatesTable,
+      groupMetasTable: dynamodb.groupMetasTable,
+    });
+  },
+};
+
 const redisLock: Maker = { package: '@machinery/lock-redis', class: 'RedisLock', options: redisOptions };
 
 const redisSchemes = ['redis', 'rediss', 'redis+socket'];
@@ -118,14 +162,18 @@ const all = (schemes: readonly string[], maker: Maker) => schemes.map((scheme) =
 const brokers: Makers = new Map<string, Maker>([
   ...all(['amqp', 'amqps'], amqpBroker),
   ...all(redisSchemes, redisBroker),
+  ...all(['https', 'http'], sqsBroker),
+  ['gcppubsub', pubSubBroker],
   ['memory', { package: memory, class: 'MemoryBroker', options: nothing }],
   ['eager', { package: memory, class: 'EagerBroker', options: nothing }],
 ]);
 
 const backends: Makers = new Map<string, Maker>([
   ...all(['amqp', 'amqps'], amqpBackend),
-  ['memcache', memcacheBackend],
   ...all(redisSchemes, redisBackend),
+  ['memcache', memcacheBackend],
+  ...all(['mongodb', 'mongodb+srv'], mongoBackend),
+  ...all(['dynamodb', 'dynamodb+http', 'dynamodb+https', 'https', 'http'], dynamoBackend),
   ['memory', { package: memory, class: 'MemoryBackend', options: nothing }],
   ['eager', { package: memory, class: 'MemoryBackend', options: nothing }],
   ['null', { package: memory, class: 'NullBackend', options: nothing }],
