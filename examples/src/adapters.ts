@@ -1,6 +1,7 @@
 // The broker and the backend that a URL names: one more transport is one more row.
 
 import { AmqpBackend } from '@machinery/backend-amqp';
+import { MemcacheBackend } from '@machinery/backend-memcache';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { PubSubBroker } from '@machinery/broker-pubsub';
@@ -35,6 +36,7 @@ const backends = new Map<string, (url: string) => Backend>([
   ['redis+socket://', redisBackend],
   ['amqp://', amqpBackend],
   ['amqps://', amqpBackend],
+  ['memcache://', (url: string) => new MemcacheBackend({ url })],
 ]);
 
 export function brokerOf(url: string): Broker {

@@ -10,6 +10,11 @@ import { afterAll, expect, it, vi } from 'vitest';
 const [redis, rabbit, pubsub] = [await redisServer(), await rabbitServer(), await pubsubServer()];
 vi.stubEnv('PUBSUB_EMULATOR_HOST', pubsub?.host);
 afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), pubsub?.stop()]));
+import { freePort, memcachedServer, rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, expect, it } from 'vitest';
+
+const [redis, rabbit, memcached] = [await redisServer(), await rabbitServer(), await memcachedServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), memcached?.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -68,6 +73,16 @@ it.skipIf(redis === undefined || pubsub === undefined)('prints the same on Pub/S
   const flags = ['--broker', 'pubsub://machinery/demo', '--backend', redis?.url as string];
   expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
 });
+it.skipIf(redis === undefined || memcached === undefined)(
+  'prints the same with states in Memcached',
+  {
+    timeout: 30_000,
+  },
+  async () => {
+    const flags = ['--broker', redis?.url as string, '--backend', memcached?.url as string];
+    expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+  },
+);
 
 it.each([
   ['--brocker=redis://127.0.0.1', "Unknown option '--brocker'"],

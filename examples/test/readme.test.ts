@@ -14,6 +14,15 @@ vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 vi.stubEnv('AMQP_URL', rabbit?.url);
 vi.stubEnv('PUBSUB_EMULATOR_HOST', pubsub?.host);
 afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), pubsub?.stop()]));
+import { memcachedServer, rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, expect, it, vi } from 'vitest';
+import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
+
+const [redis, rabbit, memcached] = [await redisServer(), await rabbitServer(), await memcachedServer()];
+vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
+vi.stubEnv('AMQP_URL', rabbit?.url);
+vi.stubEnv('MEMCACHED_URL', memcached?.url);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), memcached?.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -48,6 +57,9 @@ it.skipIf(redis === undefined || rabbit === undefined).each(['broker', 'backend'
 it.skipIf(redis === undefined || pubsub === undefined)('runs the program of Pub/Sub', { timeout: 30_000 }, () => {
   const [program = ''] = snippets('packages/broker-pubsub/README.md');
   expect(run(compile(folder, 'pubsub', program))).toEqual(['3']);
+it.skipIf(memcached === undefined)('runs the program of the Memcached backend', { timeout: 30_000 }, () => {
+  const [program = ''] = snippets('packages/backend-memcache/README.md');
+  expect(run(compile(folder, 'memcache-backend', program))).toEqual(printed(program));
 });
 
 it('runs the worker of the README until it is told to stop', async () => {

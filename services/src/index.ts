@@ -2,6 +2,13 @@
 // the tests are over. And what breaks: connections through a proxy, programs in processes of their own.
 
 export { buildGo, findGo } from './go.ts';
+export {
+  type MemcachedServer,
+  type MemcachedServerOptions,
+  memcachedServer,
+  StartedMemcached,
+  startMemcached,
+} from './memcached.ts';
 export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
 export { type PubSubServer, pubsubServer, StartedPubSub, startPubSub } from './pubsub.ts';
 export {

@@ -1,6 +1,7 @@
 // Brokers and result backends by the scheme of their URL: one more transport is one more row.
 
 import { AmqpBackend } from '@machinery/backend-amqp';
+import { MemcacheBackend } from '@machinery/backend-memcache';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { PubSubBroker } from '@machinery/broker-pubsub';
@@ -29,6 +30,7 @@ const pubsubBroker = ({ broker: url }: AdapterFlags) => {
   return new PubSubBroker({ projectId, subscription });
 };
 const amqpBackend = ({ backend: url }: AdapterFlags) => new AmqpBackend({ url });
+const memcacheBackend = ({ backend: url }: AdapterFlags) => new MemcacheBackend({ url });
 
 const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>([
   ['redis://', redisBroker],
@@ -45,6 +47,7 @@ const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backen
   ['redis+socket://', redisBackend],
   ['amqp://', amqpBackend],
   ['amqps://', amqpBackend],
+  ['memcache://', memcacheBackend],
 ]);
 
 export function brokerOf(flags: AdapterFlags): Broker {
