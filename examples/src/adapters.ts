@@ -4,12 +4,14 @@ import { AmqpBackend } from '@machinery/backend-amqp';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
+import { SqsBroker } from '@machinery/broker-sqs';
 import type { Backend, Broker } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 
 const redisBroker = (url: string) => new RedisBroker({ url });
 const redisBackend = (url: string) => new RedisBackend({ url });
 const amqpBroker = (url: string) => new AmqpBroker({ url });
+const sqsBroker = (url: string) => new SqsBroker({ url }); // of a queue, without its name
 const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
 
 const brokers = new Map<string, (url: string) => Broker>([
@@ -19,6 +21,8 @@ const brokers = new Map<string, (url: string) => Broker>([
   ['redis+socket://', redisBroker],
   ['amqp://', amqpBroker],
   ['amqps://', amqpBroker],
+  ['http://', sqsBroker],
+  ['https://', sqsBroker],
 ]);
 
 const backends = new Map<string, (url: string) => Backend>([

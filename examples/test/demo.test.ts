@@ -4,11 +4,11 @@ import { execFile } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePort, rabbitServer, redisServer } from '@machinery/services';
+import { freePort, rabbitServer, redisServer, sqsServer } from '@machinery/services';
 import { afterAll, expect, it } from 'vitest';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+const [redis, rabbit, sqs] = [await redisServer(), await rabbitServer(), await sqsServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), sqs.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -60,6 +60,12 @@ it.skipIf(redis === undefined)('prints the same on Redis', { timeout: 30_000 }, 
 
 it.skipIf(redis === undefined || rabbit === undefined)('prints the same on RabbitMQ', { timeout: 30_000 }, async () => {
   const flags = ['--broker', rabbit?.url as string, '--backend', redis?.url as string];
+  expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+});
+
+it.skipIf(redis === undefined)('prints the same on SQS', { timeout: 30_000 }, async () => {
+  await sqs.createQueue('machinery_tasks');
+  const flags = ['--broker', sqs.url, '--backend', redis?.url as string];
   expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
 });
 

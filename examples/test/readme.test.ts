@@ -5,14 +5,15 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { rabbitServer, redisServer } from '@machinery/services';
+import { rabbitServer, redisServer, sqsServer } from '@machinery/services';
 import { afterAll, expect, it, vi } from 'vitest';
 import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
+const [redis, rabbit, sqs] = [await redisServer(), await rabbitServer(), await sqsServer()];
 vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 vi.stubEnv('AMQP_URL', rabbit?.url);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+vi.stubEnv('SQS_URL', sqs.url);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), sqs.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -43,6 +44,14 @@ it.skipIf(redis === undefined || rabbit === undefined).each(['broker', 'backend'
     );
   },
 );
+
+it.skipIf(redis === undefined)('runs the program of the SQS broker', { timeout: 30_000 }, async () => {
+  await sqs.createQueue('machinery_tasks');
+  const [program = ''] = snippets('packages/broker-sqs/README.md');
+  expect(run(compile(folder, 'sqs-broker', program))).toEqual(
+    printed(program).map((line) => expect.stringMatching(line)),
+  );
+});
 
 it('runs the worker of the README until it is told to stop', async () => {
   writeFileSync(join(folder, 'tasks.ts'), tasks);

@@ -4,6 +4,7 @@ import { AmqpBackend } from '@machinery/backend-amqp';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
+import { SqsBroker } from '@machinery/broker-sqs';
 import type { Backend, Broker } from '@machinery/core';
 
 /** What the command line says about them. */
@@ -23,6 +24,8 @@ const redisBroker = ({ broker: url }: AdapterFlags) => new RedisBroker({ url });
 const redisBackend = ({ backend: url }: AdapterFlags) => new RedisBackend({ url });
 const amqpBroker = ({ broker: url, exchange, binding: bindingKey }: AdapterFlags) =>
   new AmqpBroker({ url, exchange, bindingKey });
+const sqsBroker = ({ broker: url, endpoint }: AdapterFlags) =>
+  new SqsBroker({ url, ...(endpoint !== '' && { endpoint }), waitTimeSeconds: 1 });
 const amqpBackend = ({ backend: url }: AdapterFlags) => new AmqpBackend({ url });
 
 const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>([
@@ -31,6 +34,8 @@ const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>(
   ['redis+socket://', redisBroker],
   ['amqp://', amqpBroker],
   ['amqps://', amqpBroker],
+  ['http://', sqsBroker],
+  ['https://', sqsBroker],
 ]);
 
 const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backend>([
