@@ -40,7 +40,7 @@ export interface ConsumerLoopOptions {
   readonly logger: Logger;
   /** Works on a delivery: releases and settles it, perhaps before it returns. Never throws. */
   readonly handle: (hold: Hold) => void;
-  /** How many messages may be taken ahead of the slots. Default: ten for each slot, up to 1,000. */
+  /** How many messages may be taken ahead of the slots. Default: as many as make 300 with them. */
   readonly prefetch?: number | undefined;
   /** Asked before taking; false means to ask again a little later. */
   readonly mayTake: (() => boolean | Promise<boolean>) | undefined;
@@ -56,7 +56,8 @@ const mayTakeAgainMs = 100;
 const maxWaitMs = 10;
 /** More is taken ahead when what was taken before was done in this time, in milliseconds. */
 const quickMs = 2.5;
-const maxAheadByDefault = 1_000;
+/** The slots, and what is taken ahead of them by default. More is slower: garbage collection copies what is in hand. */
+const inHandByDefault = 300;
 /** How many that have begun may stay in the list of what was taken. */
 const maxBegunKept = 1_000;
 /** How often the last verdicts are offered to a broker that is away while stopping. */
@@ -104,7 +105,7 @@ export class ConsumerLoop {
     this.#slots = eager === true ? Number.POSITIVE_INFINITY : options.concurrency;
     // What is pushed is ahead as it is, what is counted must not be; and `mayTake` wants to be asked.
     const mayTakeAhead = eager !== true && pushes !== true && options.mayTake === undefined;
-    this.#maxAhead = mayTakeAhead ? (options.prefetch ?? Math.min(this.#slots * 10, maxAheadByDefault)) : 0;
+    this.#maxAhead = mayTakeAhead ? (options.prefetch ?? Math.max(0, inHandByDefault - this.#slots)) : 0;
   }
 
   /** Resolves when messages are being taken. A broker that is away is waited for. */
@@ -150,6 +151,19 @@ export class ConsumerLoop {
     this.#inHand.clear();
     this.#phase = 'stopping';
     this.#changed();
+  }
+
+  get isConnected(): boolean {
+    return this.#consumer !== undefined && this.#failures === 0 && this.#phase !== 'stopped';
+  }
+
+  get isConsuming(): boolean {
+    return this.isConnected && this.#mayRun();
+  }
+
+  /** How many messages are in hand. */
+  get inHand(): number {
+    return this.#inHand.size + this.#waiting();
   }
 
   #stopping(): boolean {

@@ -88,6 +88,7 @@ export type { Periodic, PeriodicEntry, PeriodicOptions, PeriodicScheduler } from
 
 // Running.
 
+export type { AdapterHealth, ServerHealth, WorkerHealth } from './health.ts';
 export type { HandlerOptions, PlainTask, RegisteredTask } from './registry.ts';
 export type { Backoff, BackoffFunction } from './retry.ts';
 export { currentTask, type TaskContext } from './task-context.ts';

@@ -57,6 +57,8 @@ export class Processor {
   readonly #wraps: boolean;
   /** Whose attempts have ended in this turn of the event loop. */
   #ended: Job[] = [];
+  /** When a task last succeeded, Unix milliseconds. */
+  #lastSuccessAt: number | undefined;
   /** Fires when nothing that is in hand is wanted any more. */
   readonly #aborted = sharedAbortController();
 
@@ -68,6 +70,10 @@ export class Processor {
     this.#persistence = new Persistence(engine, `tasks of queue ${queue}`, this.#aborted.signal);
     this.#followUps = new FollowUps(engine, this.#persistence);
     this.#wraps = preTaskHandler !== undefined || postTaskHandler !== undefined || engine.telemetry.wrapsTasks;
+  }
+
+  get lastSuccessAt(): number | undefined {
+    return this.#lastSuccessAt;
   }
 
   /** Fires the AbortSignal of every running task; what is in hand is given back and writes nothing more. */
@@ -266,10 +272,12 @@ export class Processor {
     const jobs = this.#ended;
     this.#ended = [];
     const succeeded: Job[] = [];
+    const now = this.#engine.clock.now();
     for (const job of jobs) {
       this.#attempts.delete(job.attempt);
       this.#guarded(job, () => {
         const ended = job.attempt.seal();
+        if (ended.kind === 'success') this.#lastSuccessAt = now;
         const owns = aborted || job.hold.owns();
         if (ended.kind === 'success' && owns === true && !aborted && job.before === undefined) succeeded.push(job);
         else void this.#settleWith(job, this.#verdictAfter(job, ended, owns));

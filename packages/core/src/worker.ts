@@ -6,6 +6,7 @@
 import { ConsumerLoop } from './consumer.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
+import type { WorkerHealth } from './health.ts';
 import { checkOptions, fn, integer, invalidOption, optional, show, string, timerMs } from './options.ts';
 import { Processor } from './processor.ts';
 import type { Server } from './server.ts';
@@ -17,7 +18,7 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /**
    * How many messages may be taken ahead while tasks are quick, so that the next are there when the last have ended. They
-   * are given back when they wait for longer than 10 ms. Default: ten times the concurrency, up to 1,000; 0: none. Brokers
+   * are given back when they wait for longer than 10 ms. Default: as many as make 300 with the concurrency; 0: none. Brokers
    * that push (AMQP, Pub/Sub) have settings of their own, and with a `preConsumeHandler` none are taken ahead. While a task
    * blocks the event loop, what was taken ahead waits with it.
    */
@@ -111,7 +112,7 @@ export class Worker implements AsyncDisposable {
 
   /**
    * Starts and resolves when the worker has stopped. The first SIGINT or SIGTERM stops taking and waits for running
-   * tasks, the second aborts them and gives their messages back.
+   * tasks, the second aborts them and gives their messages back; with `handleSignals: false` of the server, none does.
    */
   async launch(): Promise<void> {
     const onSignal = (signal: NodeJS.Signals) => {
@@ -120,13 +121,25 @@ export class Worker implements AsyncDisposable {
       );
       void this.quit().catch((error) => this.#report(error));
     };
-    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+    if (this.server.handlesSignals) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     try {
       await this.start();
       await this.#ended;
     } finally {
       process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     }
+  }
+
+  /** @internal `start` was called. */
+  get isStarted(): boolean {
+    return this.#started !== undefined;
+  }
+
+  /** How it is, for probes. */
+  health(): WorkerHealth {
+    const { consumerTag, queue } = this;
+    const { isConnected: connected, isConsuming: consuming, inHand } = this.#loop;
+    return { consumerTag, queue, connected, consuming, inHand, lastSuccessAt: this.#processor.lastSuccessAt };
   }
 
   /** Takes no more messages until `resume`; running tasks go on. */
