@@ -69,6 +69,12 @@ export function entryError({ Code = '', Message = '' }: BatchResultErrorEntry, w
   return new MachineryError('ERR_MACHINERY_BROKER_UNAVAILABLE', `SQS could not ${what}: ${Message || Code}`);
 }
 
+/** Whether SQS has refused, and not been away. */
+export function isAnswer({ cause }: { readonly cause?: unknown }): boolean {
+  const { httpStatusCode = 500 } = (cause as ServiceError | undefined)?.$metadata ?? {};
+  return httpStatusCode < 500;
+}
+
 export function closedError(what: 'broker' | 'consumer'): MachineryError {
   return new MachineryError('ERR_MACHINERY_CLOSED', `The ${what} is closed`);
 }

@@ -21,7 +21,7 @@ import { DeadLetters } from './dead-letters.ts';
 import { DelayMover } from './delay-mover.ts';
 import { maxDelaySeconds } from './delays.ts';
 import { type Route, routeOf } from './entries.ts';
-import { brokerError, closedError } from './errors.ts';
+import { brokerError, closedError, isAnswer } from './errors.ts';
 import { type ResolvedOptions, resolveOptions, type SqsBrokerOptions } from './options.ts';
 import { Publisher } from './publisher.ts';
 import { type Queue, Queues } from './queues.ts';
@@ -113,6 +113,14 @@ export class SqsBroker implements Broker {
     this.#consumers.add(consumer);
     this.#startMover();
     return consumer;
+  }
+
+  /** Asks for the default queue: a refusal is an answer, too. */
+  async ping(): Promise<void> {
+    if (this.#closed !== undefined) throw closedError('broker');
+    await this.#existing(this.#environment.defaultQueue).catch((error) => {
+      if (!isAnswer(error)) throw error;
+    });
   }
 
   close(): Promise<void> {

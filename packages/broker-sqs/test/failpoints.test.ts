@@ -1,4 +1,5 @@
-// Workers that are killed at each step of a task, a chain, a chord and a retry, on SQS with states in Redis.
+// Workers that are killed in a task, a chain, a chord and a retry, on SQS with states in Redis: where they have taken or acked. Each waits
+// for two seconds until messages are visible again, so that the other steps are left to the adapters that are quicker.
 
 import process from 'node:process';
 import { testFailpoints } from '@machinery/conformance';
@@ -14,6 +15,13 @@ describe.skipIf(redis === undefined)('SQS', () => {
   const adapters = new URL('crashes/adapters.mjs', import.meta.url).href;
   testFailpoints(
     { describe, it, before: beforeAll, after: afterAll },
-    { name: 'SQS', adapters, redeliveryMs: 3_000, patienceMs: 30_000, concurrency: 12 },
+    {
+      name: 'SQS',
+      adapters,
+      redeliveryMs: 3_000,
+      patienceMs: 30_000,
+      concurrency: 8,
+      points: ['after-take', 'before-ack', 'after-ack'],
+    },
   );
 });

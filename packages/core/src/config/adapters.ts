@@ -94,6 +94,18 @@ const amqpBroker: Maker = {
   },
 };
 
+/** Go's URL is the queue's, without its name. What is in hand is always renewed, whatever `visibilityHearthBeat` says. */
+const sqsBroker: Maker = {
+  package: '@machinery/broker-sqs',
+  class: 'SqsBroker',
+  options: ({ sqs }, url) =>
+    given({
+      url,
+      waitTimeSeconds: sqs.receiveWaitTimeSeconds || undefined,
+      visibilityTimeoutSeconds: sqs.receiveVisibilityTimeout || undefined,
+    }),
+};
+
 const redisBackend: Maker = { package: '@machinery/backend-redis', class: 'RedisBackend', options: redisOptions };
 
 const amqpBackend: Maker = {
@@ -112,6 +124,7 @@ const all = (schemes: readonly string[], maker: Maker) => schemes.map((scheme) =
 const brokers: Makers = new Map<string, Maker>([
   ...all(['amqp', 'amqps'], amqpBroker),
   ...all(redisSchemes, redisBroker),
+  ...all(['http', 'https'], sqsBroker),
   ['memory', { package: memory, class: 'MemoryBroker', options: nothing }],
   ['eager', { package: memory, class: 'EagerBroker', options: nothing }],
 ]);

@@ -138,6 +138,18 @@ describe('in packages of their own', () => {
     });
     expect(there.made.at(-1)).not.toHaveProperty('prefetch');
   });
+
+  it('SQS', async () => {
+    const there = packages('SqsBroker');
+    const config = configOf({ broker: 'https://sqs.eu-central-1.amazonaws.com/1' });
+    await createBroker(config, there.options);
+    const sqs = { ...config.sqs, receiveWaitTimeSeconds: 5, receiveVisibilityTimeout: 60 };
+    await createBroker({ ...config, sqs }, there.options);
+    expect(there.made).toEqual([
+      { url: config.broker },
+      { url: config.broker, waitTimeSeconds: 5, visibilityTimeoutSeconds: 60 },
+    ]);
+  });
 });
 
 describe('what cannot be made', () => {
