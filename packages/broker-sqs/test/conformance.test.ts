@@ -39,6 +39,7 @@ const underTest: BrokerUnderTest = {
   create: () => new SqsBroker({ url, delayQueue, waitTimeSeconds: 1, visibilityTimeoutSeconds: 5 }),
   declares: declaredBrokers['@machinery/broker-sqs'] ?? {},
   unordered: true,
+  patienceMs: 30_000, // a fortieth of which is how long a queue is quiet that counts as empty
   countsRequeues: true,
   prepareQueue,
   deadMessages,

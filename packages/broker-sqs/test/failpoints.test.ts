@@ -20,7 +20,7 @@ describe.skipIf(redis === undefined)('SQS', () => {
       adapters,
       redeliveryMs: 3_000,
       patienceMs: 30_000,
-      concurrency: 8,
+      concurrency: 6,
       points: ['after-take', 'before-ack', 'after-ack'],
     },
   );

@@ -48,7 +48,7 @@ describe('a FIFO queue', { timeout: 30_000 }, () => {
   it('takes a UUID that is no deduplication ID', async () => {
     const queue = await fifo();
     const uuids = ['with a space', 'é', 'x'.repeat(200)];
-    expect(await open(sqs).publish(uuids.map((uuid) => inGroup(queue, uuid, uuid.slice(0, 1) || 'x')))).toEqual(
+    expect(await open(sqs).publish(uuids.map((uuid) => inGroup(queue, uuid)))).toEqual(
       uuids.map(() => ({ status: 'stored' })),
     );
   });
