@@ -12,7 +12,7 @@ const redisBroker = (url: string) => new RedisBroker({ url });
 const redisBackend = (url: string) => new RedisBackend({ url });
 const amqpBroker = (url: string) => new AmqpBroker({ url });
 const sqsBroker = (url: string) => new SqsBroker({ url }); // of a queue, without its name
-const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
+const amqpBackend = (url: string) => new AmqpBackend({ url });
 
 const brokers = new Map<string, (url: string) => Broker>([
   ['memory://', () => new MemoryBroker()],

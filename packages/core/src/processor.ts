@@ -18,6 +18,7 @@ import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import type { Sendable } from './sender.ts';
 import type { Signature } from './signature.ts';
+import { stateWrite } from './state-writer.ts';
 import { isFinal, isSameSend, type TaskState } from './task-state.ts';
 import { UnknownTasks } from './unknown-tasks.ts';
 import { newUuid } from './uuid.ts';
@@ -289,7 +290,7 @@ export class Processor {
   async #storeAll(succeeded: readonly Job[]): Promise<void> {
     const { states, sender } = this.#engine;
     const expiresInSeconds = sender.expiresInSeconds(undefined);
-    const writes = succeeded.map(({ attempt }) => ({ state: attempt.success(), expiresInSeconds }));
+    const writes = succeeded.map(({ attempt }) => stateWrite(attempt.signature, attempt.success(), expiresInSeconds));
     const outcomes = await states.writeAll(writes);
     for (const [i, job] of succeeded.entries()) this.#guarded(job, () => this.#afterStore(job, outcomes[i] as Outcome));
   }
@@ -329,9 +330,11 @@ export class Processor {
   }
 
   /** Another worker has the message: how the task ended here is its to say. The broker ignores the verdict. */
-  #letGo({ signature }: Attempt): Verdict {
+  #letGo(attempt: Attempt): Verdict {
+    const { signature } = attempt;
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) was given to another worker while it ran here: its outcome here is dropped`,
+      this.#fields(attempt),
     );
     return { kind: 'requeue', position: 'front', begun: true };
   }
@@ -349,7 +352,7 @@ export class Processor {
 
   /** @param first what became of its state, where that was written. */
   async #succeeded(attempt: Attempt, first?: Outcome): Promise<Verdict> {
-    const refused = await this.#persistence.store(attempt.success(), undefined, first);
+    const refused = await this.#persistence.store(attempt.signature, attempt.success(), undefined, first);
     return refused === undefined ? this.#followUp(attempt) : this.#failed(attempt, refused);
   }
 
@@ -363,9 +366,12 @@ export class Processor {
   async #failed(attempt: Attempt, error: unknown): Promise<Verdict> {
     const { signature } = attempt;
     const text = errorText(error);
-    this.#engine.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
+    this.#engine.logger.error(
+      `Task ${signature.name} (${signature.uuid}) failed: ${text}`,
+      this.#fields(attempt, error),
+    );
     this.#options.errorHandler(error, signature);
-    const refused = await this.#persistence.storeWithError(attempt.failureOf('FAILURE', text));
+    const refused = await this.#persistence.storeWithError(signature, attempt.failureOf('FAILURE', text));
     this.#engine.telemetry.record('task.failed', 1, signature);
     await this.#followUps.failed(signature, text, endingOf(attempt));
     return refused === undefined
@@ -395,20 +401,30 @@ export class Processor {
     const more = { retryEta: eta, retryCount: next.retryCount ?? 0 };
     if (isChordMember(signature)) await this.#followUps.chords.keepUntil(signature, etaMs(eta));
     const refused =
-      (await this.#persistence.storeWithError(attempt.failureOf('RETRY', errorText(error), more), etaMs(eta))) ??
-      (await this.#republish(attempt, next));
+      (await this.#persistence.storeWithError(
+        signature,
+        attempt.failureOf('RETRY', errorText(error), more),
+        etaMs(eta),
+      )) ?? (await this.#republish(attempt, next));
     if (refused !== undefined) {
       this.#engine.logger.error(
         `Task ${signature.name} (${signature.uuid}) cannot be tried again: ${refused.message}`,
-        refused,
+        this.#fields(attempt, refused),
       );
       return this.#failed(attempt, error);
     }
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
+      this.#fields(attempt, error),
     );
     this.#engine.telemetry.record('task.retried', 1, signature);
     return ack;
+  }
+
+  /** What a log says of a task beside its text. */
+  #fields({ signature, context }: Attempt, err?: unknown): object {
+    const { name: task, uuid } = signature;
+    return { task, uuid, attempt: context.attempt, queue: this.#options.queue, ...(err !== undefined && { err }) };
   }
 
   /** Publishes the next attempt. Answers why it can never be published. */

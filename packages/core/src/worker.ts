@@ -175,6 +175,14 @@ export class Worker implements AsyncDisposable {
     if (this.server.getRegisteredTaskNames().length === 0)
       this.server.logger.warn(`Worker ${this.consumerTag} has no task to run: register them with server.handle first`);
     this.#unguard = guardProcess();
+    const { broker, backend, logger, resultsExpireInSeconds } = this.server;
+    logger.info(`Worker ${this.consumerTag} consumes queue ${this.queue}`, {
+      broker: broker.name,
+      backend: backend.name,
+      concurrency: this.concurrency,
+      resultsExpireInSeconds,
+      tasks: this.server.getRegisteredTaskNames(),
+    });
     try {
       await this.#loop.start();
     } catch (error) {

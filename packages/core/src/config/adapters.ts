@@ -94,7 +94,6 @@ const amqpBroker: Maker = {
   },
 };
 
-/** Go's URL is the queue's, without its name. What is in hand is always renewed, whatever `visibilityHearthBeat` says. */
 const sqsBroker: Maker = {
   package: '@machinery/broker-sqs',
   class: 'SqsBroker',
@@ -104,6 +103,19 @@ const sqsBroker: Maker = {
       waitTimeSeconds: sqs.receiveWaitTimeSeconds || undefined,
       visibilityTimeoutSeconds: sqs.receiveVisibilityTimeout || undefined,
     }),
+};
+
+const pubSubBroker: Maker = {
+  package: '@machinery/broker-pubsub',
+  class: 'PubSubBroker',
+  options: ({ gcpPubsub: { project, subscription, maxExtension } }, url) => {
+    const [, projectInUrl, subscriptionInUrl] = /^\w+:\/\/([^/]*)\/?(.*)$/.exec(url) ?? [];
+    return given({
+      projectId: project || projectInUrl,
+      subscription: subscription || subscriptionInUrl,
+      maxExtensionMs: inMs(maxExtension ?? 0),
+    });
+  },
 };
 
 const redisBackend: Maker = { package: '@machinery/backend-redis', class: 'RedisBackend', options: redisOptions };
@@ -116,6 +128,32 @@ const amqpBackend: Maker = {
   fixed: ['resultsExpireIn'], // it is an argument of queues
 };
 
+const memcacheBackend: Maker = {
+  package: '@machinery/backend-memcache',
+  class: 'MemcacheBackend',
+  options: (_, url) => ({ url }),
+};
+
+const mongoBackend: Maker = {
+  package: '@machinery/backend-mongodb',
+  class: 'MongoBackend',
+  options: ({ mongodb }, url) => given({ url, database: mongodb.database }),
+};
+
+/** `dynamodb://region`, or the address of the service with `https://`. */
+const dynamoBackend: Maker = {
+  package: '@machinery/backend-dynamodb',
+  class: 'DynamoBackend',
+  options: ({ dynamodb }, url) => {
+    const [, isHttp, rest = ''] = /^(?:dynamodb\+)?(https?:\/\/)?(?:dynamodb:\/\/)?(.*)$/.exec(url) ?? [];
+    return given({
+      ...(isHttp === undefined ? { region: rest.replace(/\/$/, '') } : { endpoint: `${isHttp}${rest}` }),
+      taskStatesTable: dynamodb.taskStatesTable,
+      groupMetasTable: dynamodb.groupMetasTable,
+    });
+  },
+};
+
 const redisLock: Maker = { package: '@machinery/lock-redis', class: 'RedisLock', options: redisOptions };
 
 const redisSchemes = ['redis', 'rediss', 'redis+socket'];
@@ -124,7 +162,8 @@ const all = (schemes: readonly string[], maker: Maker) => schemes.map((scheme) =
 const brokers: Makers = new Map<string, Maker>([
   ...all(['amqp', 'amqps'], amqpBroker),
   ...all(redisSchemes, redisBroker),
-  ...all(['http', 'https'], sqsBroker),
+  ...all(['https', 'http'], sqsBroker),
+  ['gcppubsub', pubSubBroker],
   ['memory', { package: memory, class: 'MemoryBroker', options: nothing }],
   ['eager', { package: memory, class: 'EagerBroker', options: nothing }],
 ]);
@@ -132,6 +171,9 @@ const brokers: Makers = new Map<string, Maker>([
 const backends: Makers = new Map<string, Maker>([
   ...all(['amqp', 'amqps'], amqpBackend),
   ...all(redisSchemes, redisBackend),
+  ['memcache', memcacheBackend],
+  ...all(['mongodb', 'mongodb+srv'], mongoBackend),
+  ...all(['dynamodb', 'dynamodb+http', 'dynamodb+https', 'https', 'http'], dynamoBackend),
   ['memory', { package: memory, class: 'MemoryBackend', options: nothing }],
   ['eager', { package: memory, class: 'MemoryBackend', options: nothing }],
   ['null', { package: memory, class: 'NullBackend', options: nothing }],

@@ -6,6 +6,7 @@ import { Server, type ServerOptions } from '../server.ts';
 import { type CreateOptions, createBackend, createBroker, createLock, liveSettings } from './adapters.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './file.ts';
+import { withoutSecrets } from './secrets.ts';
 
 /** What a config cannot say. */
 export type CreateServerOptions = CreateOptions &
@@ -34,7 +35,7 @@ export async function createServer(config: Config | ConfigFile, options: CreateS
     createBackend(config, how),
     createLock(config, how),
   ]);
-  return new ConfiguredServer(config, console, {
+  const server = new ConfiguredServer(config, console, {
     broker,
     backend,
     ...(lock !== undefined && { lock }),
@@ -44,6 +45,8 @@ export async function createServer(config: Config | ConfigFile, options: CreateS
     logger: console.logger,
     ...rest,
   });
+  server.logger.info('The settings of the server', withoutSecrets(config));
+  return server;
 }
 
 /** Go takes its default for zero. */

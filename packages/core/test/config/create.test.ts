@@ -138,19 +138,51 @@ describe('in packages of their own', () => {
     });
     expect(there.made.at(-1)).not.toHaveProperty('prefetch');
   });
-
-  it('SQS', async () => {
-    const there = packages('SqsBroker');
-    const config = configOf({ broker: 'https://sqs.eu-central-1.amazonaws.com/1' });
-    await createBroker(config, there.options);
-    const sqs = { ...config.sqs, receiveWaitTimeSeconds: 5, receiveVisibilityTimeout: 60 };
-    await createBroker({ ...config, sqs }, there.options);
-    expect(there.made).toEqual([
-      { url: config.broker },
-      { url: config.broker, waitTimeSeconds: 5, visibilityTimeoutSeconds: 60 },
-    ]);
-  });
 });
+
+it.each([
+  ['https://sqs.eu-central-1.amazonaws.com/1', { url: 'https://sqs.eu-central-1.amazonaws.com/1' }, {}],
+  [
+    'http://localhost:9324/queue',
+    { url: 'http://localhost:9324/queue', waitTimeSeconds: 5, visibilityTimeoutSeconds: 60 },
+    { sqs: { receiveWaitTimeSeconds: 5, receiveVisibilityTimeout: 60, visibilityHearthBeat: true } },
+  ],
+  ['gcppubsub://', {}, {}],
+  ['gcppubsub://project/name', { projectId: 'project', subscription: 'name' }, {}],
+  [
+    'gcppubsub://project/name',
+    { projectId: 'p', subscription: 's', maxExtensionMs: 60_000 },
+    { gcpPubsub: { project: 'p', subscription: 's', maxExtension: 60 } },
+  ],
+])('broker %s is made with %j', async (broker, options, changes) => {
+  const there = packages('SqsBroker', 'PubSubBroker');
+  await createBroker(configOf({ broker, ...changes }), there.options);
+  expect(there.made).toEqual([options]);
+});
+
+const tables = { taskStatesTable: 'task_states', groupMetasTable: 'group_metas' };
+
+it.each([
+  ['memcache://a:1,b', { url: 'memcache://a:1,b' }],
+  ['mongodb://u:p@h/db', { url: 'mongodb://u:p@h/db' }],
+  ['mongodb+srv://h', { url: 'mongodb+srv://h', database: 'd' }, { mongodb: { database: 'd' } }],
+  ['dynamodb://', tables],
+  ['dynamodb://eu-central-1', { region: 'eu-central-1', ...tables }],
+  ['https://dynamodb.eu-west-1.amazonaws.com', { endpoint: 'https://dynamodb.eu-west-1.amazonaws.com', ...tables }],
+  ['dynamodb+http://localhost:8000', { endpoint: 'http://localhost:8000', ...tables }],
+  [
+    'dynamodb://us',
+    { region: 'us', taskStatesTable: 't', groupMetasTable: 'g' },
+    { dynamodb: { taskStatesTable: 't', groupMetasTable: 'g' } },
+  ],
+] as [string, object, Partial<Config>?][])(
+  'backend %s is made with %j',
+  async (resultBackend, options, changes = {}) => {
+    const there = packages('MemcacheBackend', 'MongoBackend', 'DynamoBackend');
+    await createBackend(configOf({ resultBackend, ...changes }), there.options);
+    expect(there.made).toEqual([options]);
+  },
+);
 
 describe('what cannot be made', () => {
   const invalid = (text: string) =>
@@ -204,6 +236,30 @@ describe('createServer', () => {
     await server.newWorker('w').start();
     const result = await server.sendTask({ name: 'double', args: [{ type: 'int64', value: 4 }] });
     expect(await result.get()).toBe(8);
+  });
+
+  it('says its settings, without secrets', async () => {
+    const said: unknown[] = [];
+    const log = (...line: unknown[]) => void said.push(line);
+    const RedisBroker = class extends MemoryBroker {
+      constructor(_: object) {
+        super();
+      }
+    };
+    const redis = { ...configOf().redis, sentinelPassword: 'hush' };
+    const broker = 'redis://me:s/e@cret@h:1,h:2/0';
+    const logger = { debug: log, info: log, warn: log, error: log };
+    await using server = await createServer(configOf({ broker, redis }), {
+      import: async () => ({ RedisBroker }),
+      logger,
+    });
+    expect(server.broker).toBeInstanceOf(MemoryBroker);
+    expect(said).toEqual([
+      [
+        'The settings of the server',
+        { ...configOf(), broker: 'redis://***@h:1,h:2/0', redis: { ...redis, sentinelPassword: '***' } },
+      ],
+    ]);
   });
 
   it('logs from `logLevel` up', async () => {

@@ -165,6 +165,25 @@ describe('launch', () => {
     expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(before);
   });
 
+  it('says what it does when it starts', async () => {
+    await test.startWorker({ concurrency: 3 });
+    expect(test.logger.items.filter(({ level }) => level === 'info')).toEqual([
+      {
+        level: 'info',
+        text: 'Worker worker-1 consumes queue q',
+        details: [
+          {
+            broker: 'FaultyBroker',
+            backend: test.backend.name,
+            concurrency: 3,
+            resultsExpireInSeconds: 3_600,
+            tasks: ['wait', 'echo'],
+          },
+        ],
+      },
+    ]);
+  });
+
   it('leaves signals alone when the server does not handle them', async () => {
     const before = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
     await using server = new Server({
