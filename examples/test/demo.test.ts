@@ -64,7 +64,7 @@ it.skipIf(redis === undefined || rabbit === undefined)('prints the same on Rabbi
 });
 
 it.skipIf(redis === undefined)('prints the same on SQS', { timeout: 30_000 }, async () => {
-  await sqs.createQueue('machinery_tasks');
+  await sqs.createQueue('machinery_demo');
   const flags = ['--broker', sqs.url, '--backend', redis?.url as string];
   expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
 });
