@@ -6,6 +6,7 @@ import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { PubSubBroker } from '@machinery/broker-pubsub';
 import { RedisBroker } from '@machinery/broker-redis';
+import { SqsBroker } from '@machinery/broker-sqs';
 import type { Backend, Broker } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 
@@ -17,6 +18,7 @@ const pubsubBroker = (url: string) => {
   const [, projectId = '', subscription = ''] = /^pubsub:\/\/([^/]+)\/(.+)$/.exec(url) ?? [];
   return new PubSubBroker({ projectId, subscription, createMissing: true });
 };
+const sqsBroker = (url: string) => new SqsBroker({ url }); // of a queue, without its name
 const amqpBackend = (url: string) => new AmqpBackend({ url });
 
 const brokers = new Map<string, (url: string) => Broker>([
@@ -27,6 +29,8 @@ const brokers = new Map<string, (url: string) => Broker>([
   ['amqp://', amqpBroker],
   ['amqps://', amqpBroker],
   ['pubsub://', pubsubBroker],
+  ['http://', sqsBroker],
+  ['https://', sqsBroker],
 ]);
 
 const backends = new Map<string, (url: string) => Backend>([

@@ -15,6 +15,11 @@ import { afterAll, expect, it } from 'vitest';
 
 const [redis, rabbit, memcached] = [await redisServer(), await rabbitServer(), await memcachedServer()];
 afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), memcached?.stop()]));
+import { freePort, rabbitServer, redisServer, sqsServer } from '@machinery/services';
+import { afterAll, expect, it } from 'vitest';
+
+const [redis, rabbit, sqs] = [await redisServer(), await rabbitServer(), await sqsServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), sqs.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -83,6 +88,11 @@ it.skipIf(redis === undefined || memcached === undefined)(
     expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
   },
 );
+it.skipIf(redis === undefined)('prints the same on SQS', { timeout: 30_000 }, async () => {
+  await sqs.createQueue('machinery_demo');
+  const flags = ['--broker', sqs.url, '--backend', redis?.url as string];
+  expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+});
 
 it.each([
   ['--brocker=redis://127.0.0.1', "Unknown option '--brocker'"],

@@ -23,6 +23,15 @@ vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 vi.stubEnv('AMQP_URL', rabbit?.url);
 vi.stubEnv('MEMCACHED_URL', memcached?.url);
 afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), memcached?.stop()]));
+import { rabbitServer, redisServer, sqsServer } from '@machinery/services';
+import { afterAll, expect, it, vi } from 'vitest';
+import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
+
+const [redis, rabbit, sqs] = [await redisServer(), await rabbitServer(), await sqsServer()];
+vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
+vi.stubEnv('AMQP_URL', rabbit?.url);
+vi.stubEnv('SQS_URL', sqs.url);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), sqs.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -60,6 +69,12 @@ it.skipIf(redis === undefined || pubsub === undefined)('runs the program of Pub/
 it.skipIf(memcached === undefined)('runs the program of the Memcached backend', { timeout: 30_000 }, () => {
   const [program = ''] = snippets('packages/backend-memcache/README.md');
   expect(run(compile(folder, 'memcache-backend', program))).toEqual(printed(program));
+it.skipIf(redis === undefined)('runs the program of the SQS broker', { timeout: 30_000 }, async () => {
+  await sqs.createQueue('machinery_tasks');
+  const [program = ''] = snippets('packages/broker-sqs/README.md');
+  expect(run(compile(folder, 'sqs-broker', program))).toEqual(
+    printed(program).map((line) => expect.stringMatching(line)),
+  );
 });
 
 it('runs the worker of the README until it is told to stop', async () => {

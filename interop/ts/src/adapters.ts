@@ -6,6 +6,7 @@ import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { PubSubBroker } from '@machinery/broker-pubsub';
 import { RedisBroker } from '@machinery/broker-redis';
+import { SqsBroker } from '@machinery/broker-sqs';
 import type { Backend, Broker } from '@machinery/core';
 
 /** What the command line says about them. */
@@ -29,6 +30,8 @@ const pubsubBroker = ({ broker: url }: AdapterFlags) => {
   const [, projectId = '', subscription = ''] = /^pubsub:\/\/([^/]+)\/(.+)$/.exec(url) ?? [];
   return new PubSubBroker({ projectId, subscription });
 };
+const sqsBroker = ({ broker: url, endpoint }: AdapterFlags) =>
+  new SqsBroker({ url, ...(endpoint !== '' && { endpoint }), waitTimeSeconds: 1 });
 const amqpBackend = ({ backend: url }: AdapterFlags) => new AmqpBackend({ url });
 const memcacheBackend = ({ backend: url }: AdapterFlags) => new MemcacheBackend({ url });
 
@@ -39,6 +42,8 @@ const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>(
   ['amqp://', amqpBroker],
   ['amqps://', amqpBroker],
   ['pubsub://', pubsubBroker],
+  ['http://', sqsBroker],
+  ['https://', sqsBroker],
 ]);
 
 const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backend>([

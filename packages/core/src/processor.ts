@@ -35,6 +35,7 @@ export interface ProcessorOptions {
 }
 
 const ack: Verdict = { kind: 'ack' };
+const left: Verdict = { kind: 'ack', leave: true };
 const givenBack: Verdict = { kind: 'requeue', position: 'front', begun: true };
 
 /** A delivery whose message is a signature. */
@@ -221,7 +222,7 @@ export class Processor {
     if (isFinal(state.state)) {
       if (state.state === 'SUCCESS') await this.#followUps.succeeded(signature, state.results ?? [], ending);
       else await this.#followUps.failed(signature, state.error ?? '', ending);
-      return ack;
+      return state.state === 'FAILURE' ? ackOfFailed(signature) : ack;
     }
     const reached = state.attempt ?? 1;
     if (reached > attempt.context.attempt) return ack; // a later attempt was published and has begun
@@ -374,7 +375,7 @@ export class Processor {
     this.#engine.telemetry.record('task.failed', 1, signature);
     await this.#followUps.failed(signature, text, endingOf(attempt));
     return refused === undefined
-      ? ack
+      ? ackOfFailed(signature)
       : { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
   }
 
@@ -433,6 +434,10 @@ export class Processor {
     );
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
+}
+
+function ackOfFailed({ stopTaskDeletionOnError }: Signature): Verdict {
+  return stopTaskDeletionOnError ? left : ack;
 }
 
 function endingOf({ createdAt }: Attempt): Ending {
