@@ -1,6 +1,7 @@
 // The broker and the backend that a URL names: one more transport is one more row.
 
 import { AmqpBackend } from '@machinery/backend-amqp';
+import { DynamoBackend } from '@machinery/backend-dynamodb';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
@@ -11,6 +12,9 @@ const redisBroker = (url: string) => new RedisBroker({ url });
 const redisBackend = (url: string) => new RedisBackend({ url });
 const amqpBroker = (url: string) => new AmqpBroker({ url });
 const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
+const dynamoBackend = () => new DynamoBackend(); // region and credentials as the AWS SDK finds them
+const dynamoEmulator = (url: string) =>
+  new DynamoBackend({ endpoint: url.replace('dynamodb+', ''), createTables: true });
 
 const brokers = new Map<string, (url: string) => Broker>([
   ['memory://', () => new MemoryBroker()],
@@ -28,6 +32,8 @@ const backends = new Map<string, (url: string) => Backend>([
   ['redis+socket://', redisBackend],
   ['amqp://', amqpBackend],
   ['amqps://', amqpBackend],
+  ['dynamodb://', dynamoBackend],
+  ['dynamodb+http://', dynamoEmulator],
 ]);
 
 export function brokerOf(url: string): Broker {

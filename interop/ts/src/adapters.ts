@@ -1,6 +1,7 @@
 // Brokers and result backends by the scheme of their URL: one more transport is one more row.
 
 import { AmqpBackend } from '@machinery/backend-amqp';
+import { DynamoBackend } from '@machinery/backend-dynamodb';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
@@ -24,6 +25,13 @@ const redisBackend = ({ backend: url }: AdapterFlags) => new RedisBackend({ url 
 const amqpBroker = ({ broker: url, exchange, binding: bindingKey }: AdapterFlags) =>
   new AmqpBroker({ url, exchange, bindingKey });
 const amqpBackend = ({ backend: url }: AdapterFlags) => new AmqpBackend({ url });
+const dynamoBackend = ({ backend: url }: AdapterFlags) =>
+  new DynamoBackend({
+    endpoint: url.replace('dynamodb+', ''),
+    region: 'us-east-1',
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    createTables: true,
+  });
 
 const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>([
   ['redis://', redisBroker],
@@ -39,6 +47,7 @@ const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backen
   ['redis+socket://', redisBackend],
   ['amqp://', amqpBackend],
   ['amqps://', amqpBackend],
+  ['dynamodb+http://', dynamoBackend],
 ]);
 
 export function brokerOf(flags: AdapterFlags): Broker {
