@@ -4,11 +4,11 @@ import { execFile } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePort, rabbitServer, redisServer } from '@machinery/services';
+import { dynamoServer, freePort, rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it } from 'vitest';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+const [redis, rabbit, dynamo] = [await redisServer(), await rabbitServer(), await dynamoServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), dynamo.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -61,6 +61,11 @@ it.skipIf(redis === undefined)('prints the same on Redis', { timeout: 30_000 }, 
 it.skipIf(redis === undefined || rabbit === undefined)('prints the same on RabbitMQ', { timeout: 30_000 }, async () => {
   const flags = ['--broker', rabbit?.url as string, '--backend', redis?.url as string];
   expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+});
+
+it.skipIf(redis === undefined)('prints the same with results in DynamoDB', { timeout: 30_000 }, async () => {
+  const flags = ['--broker', redis?.url as string, '--backend', `dynamodb+${dynamo.endpoint}`];
+  expect((await demo(...flags)).stdout).toBe(`${lines.join('\n')}\n`); // the SDK warns of Node 20
 });
 
 it.each([

@@ -5,14 +5,15 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { rabbitServer, redisServer } from '@machinery/services';
+import { dynamoServer, rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it, vi } from 'vitest';
 import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
+const [redis, rabbit, dynamo] = [await redisServer(), await rabbitServer(), await dynamoServer()];
 vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 vi.stubEnv('AMQP_URL', rabbit?.url);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', dynamo.endpoint);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), dynamo.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -43,6 +44,13 @@ it.skipIf(redis === undefined || rabbit === undefined).each(['broker', 'backend'
     );
   },
 );
+
+it('runs the program of the DynamoDB backend', { timeout: 30_000 }, () => {
+  const [program = ''] = snippets('packages/backend-dynamodb/README.md');
+  expect(run(compile(folder, 'dynamodb-backend', program))).toEqual(
+    printed(program).map((line) => expect.stringMatching(line)),
+  );
+});
 
 it('runs the worker of the README until it is told to stop', async () => {
   writeFileSync(join(folder, 'tasks.ts'), tasks);
