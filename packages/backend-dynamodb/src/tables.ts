@@ -7,8 +7,8 @@ import {
   UpdateTimeToLiveCommand,
   waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb';
-import { errorText, type Logger } from '@machinery/core';
-import { isMissing } from './errors.ts';
+import type { Logger } from '@machinery/core';
+import { backendError, isMissing } from './errors.ts';
 
 export interface Table {
   readonly name: string;
@@ -42,6 +42,7 @@ export async function createTable(client: DynamoDBClient, { name, key }: Table, 
   await waitUntilTableExists({ client, maxWaitTime, minDelay: 1, maxDelay: 2 }, { TableName });
   const TimeToLiveSpecification = { AttributeName: 'TTL', Enabled: true };
   await client.send(new UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification })).catch((error) => {
-    logger.warn(`What has expired stays in table ${name}, though nobody reads it: ${errorText(error)}`);
+    const { message } = backendError('switch on time to live', error);
+    logger.warn(`What has expired stays in table ${name}, though nobody reads it: ${message}`);
   });
 }

@@ -62,10 +62,10 @@ describe.skipIf(redis === undefined)(`a chord of ${size} on four workers`, { tim
 
 describe('a task', () => {
   it.each([
-    ['100, together', 100, size, 0.15],
-    ['1, together', 1, size, 0.15],
-    ['1, one after another', 1, 1, 20],
-  ])('costs few requests at concurrency %s', { timeout: 60_000 }, async (how, concurrency, together, most) => {
+    ['100, together', 100, size, 0.1],
+    ['1, together', 1, size, 0.1],
+    ['1, one after another', 1, 1, 2],
+  ])('costs few requests at concurrency %s', { timeout: 60_000 }, async (how, concurrency, together, writesEach) => {
     const { client, counts } = counted(endpoint);
     await using server = new Server({
       broker: new MemoryBroker(),
@@ -74,14 +74,15 @@ describe('a task', () => {
     });
     server.handle(echo, (_task, value) => value);
     await server.newWorker('worker', { concurrency }).start();
-    const sent = together === 1 ? 100 : size;
+    const sent = together === 1 ? 50 : size;
     for (let i = 0; i < sent; i += together) {
       const results = await Promise.all(Array.from({ length: together }, () => server.send(echo(BigInt(i)))));
       await Promise.all(results.map((result) => result.get({ timeoutMs: 30_000 })));
     }
     console.log(`At concurrency ${how}: ${JSON.stringify(counts)} for ${sent} tasks`);
     const { BatchWriteItemCommand: writes = 0, BatchGetItemCommand: reads = 0, ...others } = counts;
-    expect((writes + reads) / sent).toBeLessThan(most);
+    expect(writes / sent).toBeLessThanOrEqual(writesEach);
+    expect(reads / sent).toBeLessThan(together === 1 ? 10 : 0.5); // waiters look more often when it takes longer
     expect(others.UpdateItemCommand ?? 0).toBeLessThan(sent / 2); // of those that take longer than 10 ms
   });
 });
