@@ -11,8 +11,12 @@ import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 const redisBroker = (url: string) => new RedisBroker({ url });
 const redisBackend = (url: string) => new RedisBackend({ url });
 const amqpBroker = (url: string) => new AmqpBroker({ url });
-const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
-const dynamoBackend = () => new DynamoBackend(); // region and credentials as the AWS SDK finds them
+const amqpBackend = (url: string) => new AmqpBackend({ url });
+/** `dynamodb://region`, or with the region of the environment. */
+const dynamoBackend = (url: string) => {
+  const region = url.replace('dynamodb://', '');
+  return new DynamoBackend(region === '' ? {} : { region });
+};
 const dynamoEmulator = (url: string) =>
   new DynamoBackend({ endpoint: url.replace('dynamodb+', ''), createTables: true });
 

@@ -20,5 +20,5 @@ export const declaredBackends: Readonly<Record<string, BackendCapabilities>> = {
   // An item has at most 400 KiB with the names of its attributes. Larger batches go as several requests. A list's element
   // takes one byte beside its UUID of 41.
   '@machinery/backend-dynamodb': { storesResults: true, maxStateBytes: 390_000, maxGroupSize: 9_000 },
-  '@machinery/backend-amqp': { storesResults: true, readConsumes: true },
+  '@machinery/backend-amqp': { storesResults: true, readConsumes: true, takesGroups: true },
 };
