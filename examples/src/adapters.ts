@@ -2,6 +2,7 @@
 
 import { AmqpBackend } from '@machinery/backend-amqp';
 import { MemcacheBackend } from '@machinery/backend-memcache';
+import { DynamoBackend } from '@machinery/backend-dynamodb';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { PubSubBroker } from '@machinery/broker-pubsub';
@@ -20,6 +21,13 @@ const pubsubBroker = (url: string) => {
 };
 const sqsBroker = (url: string) => new SqsBroker({ url }); // of a queue, without its name
 const amqpBackend = (url: string) => new AmqpBackend({ url });
+/** `dynamodb://region`, or with the region of the environment. */
+const dynamoBackend = (url: string) => {
+  const region = url.replace('dynamodb://', '');
+  return new DynamoBackend(region === '' ? {} : { region });
+};
+const dynamoEmulator = (url: string) =>
+  new DynamoBackend({ endpoint: url.replace('dynamodb+', ''), createTables: true });
 
 const brokers = new Map<string, (url: string) => Broker>([
   ['memory://', () => new MemoryBroker()],
@@ -41,6 +49,8 @@ const backends = new Map<string, (url: string) => Backend>([
   ['amqp://', amqpBackend],
   ['amqps://', amqpBackend],
   ['memcache://', (url: string) => new MemcacheBackend({ url })],
+  ['dynamodb://', dynamoBackend],
+  ['dynamodb+http://', dynamoEmulator],
 ]);
 
 export function brokerOf(url: string): Broker {

@@ -20,6 +20,11 @@ import { afterAll, expect, it } from 'vitest';
 
 const [redis, rabbit, sqs] = [await redisServer(), await rabbitServer(), await sqsServer()];
 afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), sqs.stop()]));
+import { dynamoServer, freePort, rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, expect, it } from 'vitest';
+
+const [redis, rabbit, dynamo] = [await redisServer(), await rabbitServer(), await dynamoServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), dynamo.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -92,6 +97,9 @@ it.skipIf(redis === undefined)('prints the same on SQS', { timeout: 30_000 }, as
   await sqs.createQueue('machinery_demo');
   const flags = ['--broker', sqs.url, '--backend', redis?.url as string];
   expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+it.skipIf(redis === undefined)('prints the same with results in DynamoDB', { timeout: 30_000 }, async () => {
+  const flags = ['--broker', redis?.url as string, '--backend', `dynamodb+${dynamo.endpoint}`];
+  expect((await demo(...flags)).stdout).toBe(`${lines.join('\n')}\n`); // the SDK warns of Node 20
 });
 
 it.each([

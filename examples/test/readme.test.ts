@@ -32,6 +32,15 @@ vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 vi.stubEnv('AMQP_URL', rabbit?.url);
 vi.stubEnv('SQS_URL', sqs.url);
 afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), sqs.stop()]));
+import { dynamoServer, rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, expect, it, vi } from 'vitest';
+import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
+
+const [redis, rabbit, dynamo] = [await redisServer(), await rabbitServer(), await dynamoServer()];
+vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
+vi.stubEnv('AMQP_URL', rabbit?.url);
+vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', dynamo.endpoint);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), dynamo.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -73,6 +82,9 @@ it.skipIf(redis === undefined)('runs the program of the SQS broker', { timeout: 
   await sqs.createQueue('machinery_tasks');
   const [program = ''] = snippets('packages/broker-sqs/README.md');
   expect(run(compile(folder, 'sqs-broker', program))).toEqual(
+it('runs the program of the DynamoDB backend', { timeout: 30_000 }, () => {
+  const [program = ''] = snippets('packages/backend-dynamodb/README.md');
+  expect(run(compile(folder, 'dynamodb-backend', program))).toEqual(
     printed(program).map((line) => expect.stringMatching(line)),
   );
 });

@@ -9,6 +9,7 @@ export {
   StartedMemcached,
   startMemcached,
 } from './memcached.ts';
+export { type DynamoServer, dynamoServer, StartedDynamo, startDynamo } from './dynamodb.ts';
 export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
 export { type PubSubServer, pubsubServer, StartedPubSub, startPubSub } from './pubsub.ts';
 export {

@@ -2,6 +2,7 @@
 
 import { AmqpBackend } from '@machinery/backend-amqp';
 import { MemcacheBackend } from '@machinery/backend-memcache';
+import { DynamoBackend } from '@machinery/backend-dynamodb';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { PubSubBroker } from '@machinery/broker-pubsub';
@@ -34,6 +35,13 @@ const sqsBroker = ({ broker: url, endpoint }: AdapterFlags) =>
   new SqsBroker({ url, ...(endpoint !== '' && { endpoint }), waitTimeSeconds: 1 });
 const amqpBackend = ({ backend: url }: AdapterFlags) => new AmqpBackend({ url });
 const memcacheBackend = ({ backend: url }: AdapterFlags) => new MemcacheBackend({ url });
+const dynamoBackend = ({ backend: url }: AdapterFlags) =>
+  new DynamoBackend({
+    endpoint: url.replace('dynamodb+', ''),
+    region: 'us-east-1',
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    createTables: true,
+  });
 
 const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>([
   ['redis://', redisBroker],
@@ -53,6 +61,7 @@ const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backen
   ['amqp://', amqpBackend],
   ['amqps://', amqpBackend],
   ['memcache://', memcacheBackend],
+  ['dynamodb+http://', dynamoBackend],
 ]);
 
 export function brokerOf(flags: AdapterFlags): Broker {
