@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 // Packages resolve each other to their sources, so no test depends on a stale build.
-const conditions = ['@machinery/source', 'module', 'node', 'development|production'];
+const conditions = ['@machinery/source', 'node', 'development|production'];
 
 const packages = join(import.meta.dirname, 'packages');
 const others = ['examples', 'interop/ts', 'soak', 'benchmarks'].map((path) => join(import.meta.dirname, path));

@@ -17,7 +17,7 @@ import { type GroupMeta, isFinal, isOlderThan, type TaskResult, type TaskState }
 import { derivedUuid } from './uuid.ts';
 
 export interface ChordPorts {
-  readonly send: (callback: Signature, sentAt: string | undefined) => Promise<void>;
+  readonly send: (member: Named, callback: Signature, sentAt: string | undefined) => Promise<void>;
   readonly fail: (callback: Signature, error: string, sentAt: string | undefined) => Promise<void>;
 }
 
@@ -191,7 +191,7 @@ export class Chords {
     if (typeof decided === 'string') await this.#ports.fail(callback, decided, since);
     else {
       const args = callback.immutable === true ? [] : decided;
-      await this.#ports.send({ ...callback, args: [...(callback.args ?? []), ...args] }, since);
+      await this.#ports.send(member, { ...callback, args: [...(callback.args ?? []), ...args] }, since);
     }
     await this.#call(
       () => this.#engine.backend.finishChord(group.uuid),

@@ -1,0 +1,48 @@
+// The trace of a chord, printed as a tree: `node dist/trace.js`, on the in-memory engine or on the servers of `--broker` and `--backend`.
+
+import { parseArgs } from 'node:util';
+import { chord, Server, silentLogger } from '@machinery/core';
+import { OpenTelemetry } from '@machinery/opentelemetry';
+import { context, propagation, trace } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import {
+  BasicTracerProvider,
+  InMemorySpanExporter,
+  type ReadableSpan,
+  SimpleSpanProcessor,
+} from '@opentelemetry/sdk-trace-base';
+import { backendOf, brokerOf } from './adapters.ts';
+import { add, multiply } from './tasks.ts';
+import { registerHandlers } from './worker.ts';
+
+// What `new NodeSDK().start()` of @opentelemetry/sdk-node does, with an exporter that keeps the spans
+const exporter = new InMemorySpanExporter();
+context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
+
+const { values } = parseArgs({
+  options: { broker: { type: 'string', default: 'memory://' }, backend: { type: 'string', default: 'memory://' } },
+});
+const server = new Server({
+  broker: brokerOf(values.broker),
+  backend: backendOf(values.backend),
+  defaultQueue: 'machinery_trace',
+  logger: silentLogger,
+  telemetry: new OpenTelemetry(),
+});
+registerHandlers(server);
+await server.newWorker('trace-worker', { concurrency: 1 }).start();
+const result = await server.send(chord([add(1, 1), add(2, 2), add(5, 6)], multiply.partial()));
+await result.get({ timeoutMs: 10_000 });
+await server.close();
+printTree(exporter.getFinishedSpans());
+
+/** Each span below its parent, in the order in which they began. */
+function printTree(spans: readonly ReadableSpan[], parentId?: string, indent = ''): void {
+  for (const span of spans.filter(({ parentSpanContext }) => parentSpanContext?.spanId === parentId)) {
+    console.log(`${indent}${span.name}`);
+    printTree(spans, span.spanContext().spanId, `${indent}  `);
+  }
+}
