@@ -3,24 +3,18 @@
 import { parseArgs } from 'node:util';
 import { chord, Server, silentLogger } from '@machinery/core';
 import { OpenTelemetry } from '@machinery/opentelemetry';
-import { context, propagation, trace } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import {
-  BasicTracerProvider,
   InMemorySpanExporter,
+  NodeTracerProvider,
   type ReadableSpan,
   SimpleSpanProcessor,
-} from '@opentelemetry/sdk-trace-base';
+} from '@opentelemetry/sdk-trace-node';
 import { backendOf, brokerOf } from './adapters.ts';
 import { add, multiply } from './tasks.ts';
 import { registerHandlers } from './worker.ts';
 
-// What `new NodeSDK().start()` of @opentelemetry/sdk-node does, with an exporter that keeps the spans
-const exporter = new InMemorySpanExporter();
-context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
+const exporter = new InMemorySpanExporter(); // elsewhere: one that sends them to where you look at traces
+new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).register();
 
 const { values } = parseArgs({
   options: { broker: { type: 'string', default: 'memory://' }, backend: { type: 'string', default: 'memory://' } },

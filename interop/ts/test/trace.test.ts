@@ -6,10 +6,7 @@ import { RedisBroker } from '@machinery/broker-redis';
 import { type Broker, chain, chord, defineTask, int64, rest, Server, silentLogger } from '@machinery/core';
 import { OpenTelemetry } from '@machinery/opentelemetry';
 import { rabbitServer, redisServer } from '@machinery/services';
-import { context, propagation } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { W3CTraceContextPropagator } from '@opentelemetry/core';
-import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { buildGoPeer, findGo, Peers } from './peers.ts';
 
@@ -17,8 +14,7 @@ const [redis, rabbit] = [await redisServer(), await rabbitServer()];
 const go = redis && findGo();
 const peers = new Peers();
 
-context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+new NodeTracerProvider().register(); // the context, and W3C in the headers; each test has spans of its own
 
 const add = defineTask('add', { args: rest(int64), returns: int64 }); // which Go runs
 const collect = defineTask('collect', { args: rest(int64), returns: int64 });
@@ -41,7 +37,7 @@ describe.skipIf(go === undefined)('a trace through a Go worker', { timeout: 60_0
   ])('holds together on %s, from a chain into a chord', async (name, isThere, url, makeBroker) => {
     if (!isThere) return;
     const exporter = new InMemorySpanExporter();
-    const tracerProvider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+    const tracerProvider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
     const id = `otel-${process.pid}-${name}`;
     const [ours, gos] = [`${id}-ts`, `${id}-go`];
     const where = ['--broker', url as string, '--backend', redis?.url as string, '--queue', gos];
