@@ -94,6 +94,8 @@ export class RedisBroker implements Broker {
     listPending: true,
     listDelayed: true,
   });
+  /** As the option of that name; may be changed at any time. */
+  delayedPollMs: number;
   readonly #options: RedisBrokerOptions;
   readonly #lease: Lease;
   readonly #connection: RedisConnection;
@@ -120,6 +122,7 @@ export class RedisBroker implements Broker {
       maxDeadMessages: optionalOption(integerOption({ min: 1 })),
     });
     this.#options = options;
+    this.delayedPollMs = options.delayedPollMs ?? 250;
     this.#lease = leaseOf(options);
     this.#connection = connectRedis('RedisBroker', options);
     this.#connection.client.on('close', () => {
@@ -129,7 +132,7 @@ export class RedisBroker implements Broker {
       connection: this.#connection,
       connect: () => connectRedis('RedisBroker', options, { protocol: 2 }),
       key: this.#delayedKey,
-      pollMs: options.delayedPollMs ?? 250,
+      pollMs: () => this.delayedPollMs,
       defaultQueue: () => this.#environment.defaultQueue,
       logger: () => this.#environment.logger,
     });
@@ -146,6 +149,11 @@ export class RedisBroker implements Broker {
   /** Outcomes: `failed`, retryable, when Redis is away; `unknown` when the connection was lost before the reply. */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
     return this.#publishing.during(() => this.#publish(messages));
+  }
+
+  /** @throws MachineryError ERR_MACHINERY_BROKER_UNAVAILABLE, ERR_MACHINERY_CLOSED */
+  async ping(): Promise<void> {
+    await this.#call('answer', () => this.#connection.client.ping());
   }
 
   /** With a backend on the same database, a send is one command. */

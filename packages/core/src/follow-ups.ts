@@ -4,7 +4,7 @@
 // Invariant: a redelivery of the task finds what went out before, by its UUID, and sends only what is missing.
 
 import type { Message } from './broker.ts';
-import { Chords, isChordMember } from './chords.ts';
+import { Chords, completesChords, isChordMember } from './chords.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, mayPass } from './errors.ts';
 import { header } from './headers.ts';
@@ -93,7 +93,7 @@ export class FollowUps {
   async #publish(sendables: readonly Sendable[], { again, sentAt }: Ending): Promise<void> {
     const { sender } = this.#engine;
     const states = again ? await this.#statesOf(sendables, sentAt) : [];
-    if (this.#persistence.mayRead) await this.#initGroups(sendables, again);
+    if (completesChords(this.#engine)) await this.#initGroups(sendables, again || !this.#persistence.mayRead);
     const messages = await Promise.all(sendables.map((callback, i) => this.#prepare(callback, states[i], sentAt)));
     await Promise.all(
       messages.map(async (message, i) => {
@@ -161,7 +161,7 @@ export class FollowUps {
   }
 
   #storeFailure(task: Named, error: string, createdAt: string | undefined): Promise<Error | undefined> {
-    return this.#persistence.storeWithError({
+    return this.#persistence.storeWithError(task, {
       taskUuid: task.uuid,
       taskName: task.name,
       state: 'FAILURE',

@@ -18,6 +18,7 @@ import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import type { Sendable } from './sender.ts';
 import type { Signature } from './signature.ts';
+import { stateWrite } from './state-writer.ts';
 import { isFinal, isSameSend, type TaskState } from './task-state.ts';
 import { UnknownTasks } from './unknown-tasks.ts';
 import { newUuid } from './uuid.ts';
@@ -57,6 +58,8 @@ export class Processor {
   readonly #wraps: boolean;
   /** Whose attempts have ended in this turn of the event loop. */
   #ended: Job[] = [];
+  /** When a task last succeeded, Unix milliseconds. */
+  #lastSuccessAt: number | undefined;
   /** Fires when nothing that is in hand is wanted any more. */
   readonly #aborted = sharedAbortController();
 
@@ -68,6 +71,10 @@ export class Processor {
     this.#persistence = new Persistence(engine, `tasks of queue ${queue}`, this.#aborted.signal);
     this.#followUps = new FollowUps(engine, this.#persistence);
     this.#wraps = preTaskHandler !== undefined || postTaskHandler !== undefined || engine.telemetry.wrapsTasks;
+  }
+
+  get lastSuccessAt(): number | undefined {
+    return this.#lastSuccessAt;
   }
 
   /** Fires the AbortSignal of every running task; what is in hand is given back and writes nothing more. */
@@ -288,10 +295,12 @@ export class Processor {
     const jobs = this.#ended;
     this.#ended = [];
     const succeeded: Job[] = [];
+    const now = this.#engine.clock.now();
     for (const job of jobs) {
       this.#over(job.attempt);
       this.#guarded(job, () => {
         const ended = job.attempt.seal();
+        if (ended.kind === 'success') this.#lastSuccessAt = now;
         const owns = aborted || job.hold.owns();
         if (ended.kind === 'success' && owns === true && !aborted && job.before === undefined) succeeded.push(job);
         else void this.#settleWith(job, this.#verdictAfter(job, ended, owns));
@@ -303,7 +312,7 @@ export class Processor {
   async #storeAll(succeeded: readonly Job[]): Promise<void> {
     const { states, sender } = this.#engine;
     const expiresInSeconds = sender.expiresInSeconds(undefined);
-    const writes = succeeded.map(({ attempt }) => ({ state: attempt.success(), expiresInSeconds }));
+    const writes = succeeded.map(({ attempt }) => stateWrite(attempt.signature, attempt.success(), expiresInSeconds));
     const outcomes = await states.writeAll(writes);
     for (const [i, job] of succeeded.entries()) this.#guarded(job, () => this.#afterStore(job, outcomes[i] as Outcome));
   }
@@ -343,9 +352,11 @@ export class Processor {
   }
 
   /** Another worker has the message: how the task ended here is its to say. The broker ignores the verdict. */
-  #letGo({ signature }: Attempt): Verdict {
+  #letGo(attempt: Attempt): Verdict {
+    const { signature } = attempt;
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) was given to another worker while it ran here: its outcome here is dropped`,
+      this.#fields(attempt),
     );
     return { kind: 'requeue', position: 'front', begun: true };
   }
@@ -363,7 +374,7 @@ export class Processor {
 
   /** @param first what became of its state, where that was written. */
   async #succeeded(attempt: Attempt, first?: Outcome): Promise<Verdict> {
-    const refused = await this.#persistence.store(attempt.success(), undefined, first);
+    const refused = await this.#persistence.store(attempt.signature, attempt.success(), undefined, first);
     return refused === undefined ? this.#followUp(attempt) : this.#failed(attempt, refused);
   }
 
@@ -377,9 +388,12 @@ export class Processor {
   async #failed(attempt: Attempt, error: unknown): Promise<Verdict> {
     const { signature } = attempt;
     const text = errorText(error);
-    this.#engine.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
+    this.#engine.logger.error(
+      `Task ${signature.name} (${signature.uuid}) failed: ${text}`,
+      this.#fields(attempt, error),
+    );
     this.#options.errorHandler(error, signature);
-    const refused = await this.#persistence.storeWithError(attempt.failureOf('FAILURE', text));
+    const refused = await this.#persistence.storeWithError(signature, attempt.failureOf('FAILURE', text));
     this.#engine.telemetry.record('task.failed', 1, signature, error);
     await this.#followUps.failed(signature, text, endingOf(attempt));
     return refused === undefined
@@ -409,20 +423,30 @@ export class Processor {
     const more = { retryEta: eta, retryCount: next.retryCount ?? 0 };
     if (isChordMember(signature)) await this.#followUps.chords.keepUntil(signature, etaMs(eta));
     const refused =
-      (await this.#persistence.storeWithError(attempt.failureOf('RETRY', errorText(error), more), etaMs(eta))) ??
-      (await this.#republish(attempt, next));
+      (await this.#persistence.storeWithError(
+        signature,
+        attempt.failureOf('RETRY', errorText(error), more),
+        etaMs(eta),
+      )) ?? (await this.#republish(attempt, next));
     if (refused !== undefined) {
       this.#engine.logger.error(
         `Task ${signature.name} (${signature.uuid}) cannot be tried again: ${refused.message}`,
-        refused,
+        this.#fields(attempt, refused),
       );
       return this.#failed(attempt, error);
     }
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
+      this.#fields(attempt, error),
     );
     this.#engine.telemetry.record('task.retried', 1, signature, error);
     return ack;
+  }
+
+  /** What a log says of a task beside its text. */
+  #fields({ signature, context }: Attempt, err?: unknown): object {
+    const { name: task, uuid } = signature;
+    return { task, uuid, attempt: context.attempt, queue: this.#options.queue, ...(err !== undefined && { err }) };
   }
 
   /** Publishes the next attempt. Answers why it can never be published. */

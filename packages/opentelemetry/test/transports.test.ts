@@ -1,9 +1,10 @@
 // A trace holds together over real servers, whose sender and worker share nothing but them.
 
+import { AmqpBackend } from '@machinery/backend-amqp';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
-import { type Broker, chord, defineTask, int64, rest, Server, silentLogger } from '@machinery/core';
+import { type Backend, type Broker, chord, defineTask, int64, rest, Server, silentLogger } from '@machinery/core';
 import { rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it, onTestFinished } from 'vitest';
 import { Sdk } from './setup.ts';
@@ -14,24 +15,53 @@ afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
 const add = defineTask('add', { args: rest(int64), returns: int64 });
 const multiply = defineTask('multiply', { args: rest(int64), returns: int64 });
 
-const transports: readonly [string, boolean, () => Broker, string][] = [
-  ['Redis', redis === undefined, () => new RedisBroker({ url: redis?.url as string }), 'redis'],
-  [
-    'RabbitMQ, with states in Redis',
-    redis === undefined || rabbit === undefined,
-    () => new AmqpBroker({ url: rabbit?.url as string }),
-    'rabbitmq',
-  ],
+interface Transport {
+  readonly name: string;
+  readonly isMissing: boolean;
+  readonly broker: () => Broker;
+  readonly backend: () => Backend;
+  readonly system: string;
+}
+
+const redisBackend = () => new RedisBackend({ url: redis?.url as string });
+const amqpBroker = () => new AmqpBroker({ url: rabbit?.url as string });
+const transports: readonly Transport[] = [
+  {
+    name: 'Redis',
+    isMissing: redis === undefined,
+    broker: () => new RedisBroker({ url: redis?.url as string }),
+    backend: redisBackend,
+    system: 'redis',
+  },
+  {
+    name: 'RabbitMQ with states in Redis',
+    isMissing: redis === undefined || rabbit === undefined,
+    broker: amqpBroker,
+    backend: redisBackend,
+    system: 'rabbitmq',
+  },
+  {
+    name: 'RabbitMQ alone',
+    isMissing: rabbit === undefined,
+    broker: amqpBroker,
+    backend: () => new AmqpBackend({ url: rabbit?.url as string }),
+    system: 'rabbitmq',
+  },
 ];
 
-for (const [name, isMissing, makeBroker, system] of transports) {
+for (const { name, isMissing, broker: makeBroker, backend: makeBackend, system } of transports) {
   it.skipIf(isMissing)(`on ${name}: from the sender through workers to the callback of a chord`, async () => {
     const sdk = new Sdk();
-    const queue = `otel-${process.pid}-${system}`;
+    const queue = `otel-${process.pid}-${name.replaceAll(' ', '-')}`;
     const open = () => {
-      const backend = new RedisBackend({ url: redis?.url as string });
       const telemetry = sdk.telemetry();
-      const options = { broker: makeBroker(), backend, telemetry, defaultQueue: queue, logger: silentLogger };
+      const options = {
+        broker: makeBroker(),
+        backend: makeBackend(),
+        telemetry,
+        defaultQueue: queue,
+        logger: silentLogger,
+      };
       const server = new Server(options);
       onTestFinished(() => server.close());
       return server;
@@ -53,7 +83,7 @@ for (const [name, isMissing, makeBroker, system] of transports) {
   it.skipIf(isMissing)(`on ${name}: the length of a queue`, async () => {
     const broker = makeBroker();
     onTestFinished(() => broker.close());
-    const queue = `otel-${process.pid}-${system}-length`;
+    const queue = `otel-${process.pid}-${name.replaceAll(' ', '-')}-length`;
     expect(await broker.countPending?.(queue)).toBe(0);
     broker.attach?.({ defaultQueue: queue, logger: silentLogger });
     const message = (uuid: string) => ({

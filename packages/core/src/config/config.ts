@@ -112,7 +112,7 @@ export interface TlsConfig {
   readonly insecureSkipVerify: boolean;
 }
 
-export type Kind = 'string' | 'integer' | 'boolean' | 'arguments';
+type Kind = 'string' | 'integer' | 'boolean' | 'arguments';
 
 /** Where one setting stands, and what it is when it stands nowhere. */
 export interface Setting {
@@ -122,6 +122,8 @@ export interface Setting {
   /** Environment variables, the first that is set counts. */
   readonly variables: readonly string[];
   readonly initial: unknown;
+  /** Texts that it may be. Absent: any. */
+  readonly values?: readonly string[];
 }
 
 /** The settings of a part of the file, and its sections. */
@@ -140,6 +142,10 @@ const text = of('string');
 const integer = of('integer');
 const boolean = of('boolean');
 const args = of('arguments');
+const oneOf = (values: readonly string[], ...setting: Parameters<typeof text>): Setting => ({
+  ...text(...setting),
+  values,
+});
 
 const section = <S>(key: string, settings: Readonly<Record<keyof S, Setting>>): Section => ({
   key,
@@ -152,7 +158,7 @@ const localRabbit = 'amqp://guest:guest@localhost:5672/';
 const sections: Readonly<Record<SectionName, Section>> = {
   amqp: section<AmqpConfig>('amqp', {
     exchange: text('exchange', 'machinery_exchange', 'AMQP_EXCHANGE'),
-    exchangeType: text('exchange_type', 'direct', 'AMQP_EXCHANGE_TYPE'),
+    exchangeType: oneOf(['direct', 'topic', 'fanout', 'headers'], 'exchange_type', 'direct', 'AMQP_EXCHANGE_TYPE'),
     queueDeclareArgs: args('queue_declare_args', {}, 'AMQP_QUEUE_DECLARE_ARGS'),
     queueBindingArgs: args('queue_binding_args', {}, 'AMQP_QUEUE_BINDING_ARGS'),
     bindingKey: text('binding_key', 'machinery_task', 'AMQP_BINDING_KEY'),
@@ -211,7 +217,7 @@ const settings: Readonly<Record<Exclude<keyof Config, SectionName>, Setting>> = 
   resultBackend: text('result_backend', localRabbit, 'RESULT_BACKEND'),
   resultsExpireIn: integer('results_expire_in', 3_600, 'RESULTS_EXPIRE_IN'),
   noUnixSignals: boolean('no_unix_signals', false, 'NO_UNIX_SIGNALS'),
-  logLevel: text('log_level', 'warn', 'LOG_LEVEL'),
+  logLevel: oneOf(['debug', 'info', 'warn', 'error', 'silent'], 'log_level', 'warn', 'LOG_LEVEL'),
 };
 
 /** The whole file. */

@@ -22,7 +22,8 @@ export function configFromEnvironment(environment: Readonly<Record<string, strin
   });
 }
 
-function valueIn({ kind }: Setting, variable: string, text: string): unknown {
+function valueIn({ kind, values }: Setting, variable: string, text: string): unknown {
+  if (values?.includes(text) === false) return wrong(variable, `one of ${values.join(', ')}`, text);
   if (kind === 'string') return text;
   if (kind === 'boolean') return booleans.get(text) ?? wrong(variable, 'true or false', text);
   if (kind === 'integer')

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import process from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText, MachineryError } from '../errors.ts';
 import { consoleLogger, type Logger } from '../logger.ts';
 import { boolean, checkOptions, invalidOption, object, optional, string, timerMs } from '../options.ts';
@@ -47,6 +48,9 @@ export function configFromYaml(path: string, options: YamlFileOptions = {}): Con
   return new WatchedFile(path, options) as unknown as ConfigFile;
 }
 
+/** How long a file must stay the same before it is taken over, in milliseconds. */
+const settlingMs = 50;
+
 class WatchedFile {
   readonly #path: string;
   readonly #logger: Logger;
@@ -55,6 +59,7 @@ class WatchedFile {
   #text: string;
   #config: Config;
   #timer: NodeJS.Timeout | undefined;
+  #isReading = false;
   /** It could not be read, which was told. */
   #isAway = false;
 
@@ -97,8 +102,10 @@ class WatchedFile {
   }
 
   async #reload(): Promise<void> {
+    if (this.#isReading) return;
+    this.#isReading = true;
     try {
-      const text = await readFile(this.#path, 'utf8');
+      const text = await this.#read();
       this.#isAway = false;
       if (text === this.#text) return;
       this.#text = text; // a bad one is told of once
@@ -110,7 +117,21 @@ class WatchedFile {
       this.#isAway = !MachineryError.is(error);
       if (!isKnown || !this.#isAway)
         this.#logger.warn(`${this.#path} was not taken over, the settings from before stay: ${errorText(error)}`);
+    } finally {
+      this.#isReading = false;
     }
+  }
+
+  /** What is being written is half there: it is read until it stays as it is. */
+  async #read(): Promise<string> {
+    let text = await readFile(this.#path, 'utf8');
+    while (text !== this.#text) {
+      const before = text;
+      await sleep(settlingMs, undefined, { ref: false });
+      text = await readFile(this.#path, 'utf8');
+      if (text === before) break;
+    }
+    return text;
   }
 
   #changed(changed: readonly string[]): void {

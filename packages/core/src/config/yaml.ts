@@ -87,9 +87,13 @@ class Reader {
     return this.#scalar(resolved, setting, place);
   }
 
-  #scalar(node: Scalar, { kind }: Setting, place: readonly string[]): unknown {
+  #scalar(node: Scalar, { kind, values }: Setting, place: readonly string[]): unknown {
     const { value, source } = node;
-    if (kind === 'string') return this.#expanded(typeof value === 'string' ? value : (source ?? String(value)));
+    if (kind === 'string') {
+      const text = this.#expanded(typeof value === 'string' ? value : (source ?? String(value)));
+      if (values?.includes(text) !== false) return text;
+      throw this.#wrong(offsetOf(node), `expected one of ${values.join(', ')}${at(place)}, got ${show(text)}`);
+    }
     const plain = this.#plain(value);
     const fits =
       kind === 'boolean' ? typeof plain === 'boolean' : Number.isSafeInteger(plain) && (plain as number) >= 0;

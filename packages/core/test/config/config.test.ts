@@ -274,6 +274,11 @@ amqp: { queue_binding_args: { n: 1, a: 12:30, b: 010, c: yes, d: [1, x] } }
     ['results_expire_in: 1.5', 1, 'expected an integer >= 0'],
     ['no_unix_signals: 1', 1, 'expected true or false for `no_unix_signals`, got `1` (number)'],
     ['broker: b\n\nredis:\n  wait: "yes"', 4, 'expected true or false for `redis.wait`'],
+    [
+      'amqp:\n  exchange_type: x',
+      2,
+      'expected one of direct, topic, fanout, headers for `amqp.exchange_type`, got `x`',
+    ],
     ['redis: fast', 1, 'expected keys and values for `redis`'],
     ['amqp:\n  queue_declare_args: [1]', 2, 'expected keys and values for `amqp.queue_declare_args`'],
     ['default_queue:\n  name: q', 2, 'expected a text for `default_queue`'],
@@ -342,6 +347,7 @@ describe('configFromEnvironment', () => {
     ['RESULTS_EXPIRE_IN', 'soon', 'expected an integer >= 0, got `soon`'],
     ['RESULTS_EXPIRE_IN', '', 'expected an integer >= 0'],
     ['RESULTS_EXPIRE_IN', '010', 'expected an integer >= 0'], // octal in Go
+    ['LOG_LEVEL', 'loud', 'expected one of debug, info, warn, error, silent, got `loud`'],
     ['REDIS_WAIT', 'yes', 'expected true or false, got `yes`'],
     ['AMQP_QUEUE_DECLARE_ARGS', 'a:1,b', 'expected pairs as in `a:1,b:2`, got `b`'],
     ['AMQP_QUEUE_BINDING_ARGS', ':1', 'expected pairs'],
