@@ -134,6 +134,8 @@ export interface Broker {
 
   /** The bodies of messages that wait in `queue`, in order, at most `limit`. Takes nothing. */
   pendingMessages?(queue: string, limit: number): Promise<string[]>;
+  /** Optional: how many messages wait in `queue`, where one cheap call says so; 0 when there is no such queue. Takes nothing. */
+  countPending?(queue: string): Promise<number>;
   /** The bodies of delayed messages, soonest first, at most `limit`. Takes nothing. */
   delayedMessages?(limit: number): Promise<string[]>;
 
