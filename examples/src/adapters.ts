@@ -1,6 +1,7 @@
 // The broker and the backend that a URL names: one more transport is one more row.
 
 import { AmqpBackend } from '@machinery/backend-amqp';
+import { MongoBackend } from '@machinery/backend-mongodb';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
@@ -11,6 +12,7 @@ const redisBroker = (url: string) => new RedisBroker({ url });
 const redisBackend = (url: string) => new RedisBackend({ url });
 const amqpBroker = (url: string) => new AmqpBroker({ url });
 const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
+const mongoBackend = (url: string) => new MongoBackend({ url });
 
 const brokers = new Map<string, (url: string) => Broker>([
   ['memory://', () => new MemoryBroker()],
@@ -28,6 +30,8 @@ const backends = new Map<string, (url: string) => Backend>([
   ['redis+socket://', redisBackend],
   ['amqp://', amqpBackend],
   ['amqps://', amqpBackend],
+  ['mongodb://', mongoBackend],
+  ['mongodb+srv://', mongoBackend],
 ]);
 
 export function brokerOf(url: string): Broker {

@@ -5,14 +5,15 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { rabbitServer, redisServer } from '@machinery/services';
+import { mongoServer, rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it, vi } from 'vitest';
 import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
+const [redis, rabbit, mongo] = [await redisServer(), await rabbitServer(), await mongoServer()];
 vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 vi.stubEnv('AMQP_URL', rabbit?.url);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+vi.stubEnv('MONGODB_URL', mongo?.url);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), mongo?.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -43,6 +44,11 @@ it.skipIf(redis === undefined || rabbit === undefined).each(['broker', 'backend'
     );
   },
 );
+
+it.skipIf(mongo === undefined)('runs the program of the MongoDB backend', { timeout: 30_000 }, () => {
+  const [program = ''] = snippets('packages/backend-mongodb/README.md');
+  expect(run(compile(folder, 'mongodb-backend', program))).toEqual(printed(program));
+});
 
 it('runs the worker of the README until it is told to stop', async () => {
   writeFileSync(join(folder, 'tasks.ts'), tasks);

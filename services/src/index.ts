@@ -1,6 +1,7 @@
 // Servers for the tests of the adapters: the one that the environment names, or one that is started here and stopped when
 // the tests are over. And what breaks: connections through a proxy, programs in processes of their own.
 
+export { type MongoServer, mongoServer, StartedMongo, startFerret, startMongo } from './mongodb.ts';
 export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
 export { type RabbitServer, type RabbitServerOptions, rabbitServer, StartedRabbit, startRabbit } from './rabbitmq.ts';
 export { freePort, type RedisServer, type RedisServerOptions, redisServer, StartedRedis, startRedis } from './redis.ts';

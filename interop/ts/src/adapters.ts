@@ -1,6 +1,7 @@
 // Brokers and result backends by the scheme of their URL: one more transport is one more row.
 
 import { AmqpBackend } from '@machinery/backend-amqp';
+import { MongoBackend } from '@machinery/backend-mongodb';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
@@ -24,6 +25,8 @@ const redisBackend = ({ backend: url }: AdapterFlags) => new RedisBackend({ url 
 const amqpBroker = ({ broker: url, exchange, binding: bindingKey }: AdapterFlags) =>
   new AmqpBroker({ url, exchange, bindingKey });
 const amqpBackend = ({ backend: url }: AdapterFlags) => new AmqpBackend({ url });
+/** Go: its peer takes no other database, whatever the URL says. */
+const mongoBackend = ({ backend: url }: AdapterFlags) => new MongoBackend({ url, database: 'machinery' });
 
 const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>([
   ['redis://', redisBroker],
@@ -39,6 +42,7 @@ const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backen
   ['redis+socket://', redisBackend],
   ['amqp://', amqpBackend],
   ['amqps://', amqpBackend],
+  ['mongodb://', mongoBackend],
 ]);
 
 export function brokerOf(flags: AdapterFlags): Broker {
