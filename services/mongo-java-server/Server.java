@@ -5,7 +5,7 @@ import de.bwaldvogel.mongo.bson.Document;
 import de.bwaldvogel.mongo.wire.message.MongoMessage;
 import java.util.List;
 
-/** mongo-java-server as a MongoDB for tests, which keeps everything in memory: java -cp 'dist/*' Server.java PORT */
+/** mongo-java-server as a MongoDB for tests, which keeps everything in memory: java -cp 'dist/jars/*' Server.java PORT */
 class Server {
   /** The oldest that today's clients take; what it says by itself is older. */
   static class Version implements MongoVersion {

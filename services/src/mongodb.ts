@@ -53,7 +53,7 @@ const mongod: CommandOf = (port, folder) => [
 
 async function mongoJavaServer(): Promise<CommandOf> {
   const pom = join(javaFolder, 'pom.xml');
-  const jars = join(javaFolder, 'dist');
+  const jars = join(javaFolder, 'dist/jars');
   await madeOnce(jars, [pom], (path) =>
     run('mvn', ['-q', '-B', '-f', pom, 'dependency:copy-dependencies', `-DoutputDirectory=${path}`]),
   );

@@ -192,7 +192,7 @@ export class MongoBackend implements Backend {
       const bytes = BSON.calculateObjectSize(document);
       if (bytes > maxDocumentBytes) {
         const text = `Group ${groupUuid} has ${taskUuids.length} members, whose UUIDs take ${bytes} bytes: a document of MongoDB has at most 16 MiB`;
-        throw new MachineryError('ERR_MACHINERY_BACKEND_FAILED', text);
+        throw new MachineryError('ERR_MACHINERY_STATE_TOO_LARGE', text);
       }
       await this.#groups.replaceOne({ _id: groupUuid }, document, { upsert: true });
     });

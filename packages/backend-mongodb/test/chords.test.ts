@@ -48,7 +48,7 @@ describe.skipIf(mongo === undefined)('the chord of a group', { timeout: 30_000 }
   it('of more members than a document holds is refused in words', async () => {
     const group = groupOf(Array.from({ length: 100_000 }, (_, i) => `${i}`.padEnd(200, '-')));
     await expect(open({ url, database }).initGroup(group, 60)).rejects.toMatchObject({
-      code: 'ERR_MACHINERY_BACKEND_FAILED',
+      code: 'ERR_MACHINERY_STATE_TOO_LARGE',
       message: expect.stringMatching(/has 100000 members, whose UUIDs take 21\d{6} bytes: .* at most 16 MiB/),
     });
   });
