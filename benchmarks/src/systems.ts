@@ -25,6 +25,13 @@ const go = (name: string) => () => buildGo(name);
 
 export const systems: readonly SystemRow[] = [
   { name: 'machinery', title: 'Machinery', program: node('machinery') },
+  {
+    name: 'machinery-one-thread',
+    title: 'Machinery, one thread',
+    program: node('machinery'),
+    config: { maxBlockedMs: 0 },
+    only: ['memory'],
+  },
   { name: 'bullmq', title: 'BullMQ', program: node('bullmq') },
   {
     name: 'asynq',

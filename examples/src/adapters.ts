@@ -11,7 +11,7 @@ import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 const redisBroker = (url: string) => new RedisBroker({ url });
 const redisBackend = (url: string) => new RedisBackend({ url });
 const amqpBroker = (url: string) => new AmqpBroker({ url });
-const amqpBackend = (url: string) => new AmqpBackend({ url }); // without chords
+const amqpBackend = (url: string) => new AmqpBackend({ url });
 const mongoBackend = (url: string) => new MongoBackend({ url });
 
 const brokers = new Map<string, (url: string) => Broker>([

@@ -14,6 +14,7 @@ const total = defineTask('total', { args: rest(int64), returns: int64 });
 interface Config {
   readonly redis?: string;
   readonly push?: boolean;
+  readonly maxBlockedMs?: number;
 }
 
 class Machinery implements System<AsyncResult<number>> {
@@ -22,11 +23,11 @@ class Machinery implements System<AsyncResult<number>> {
   readonly #redis: Redis | undefined;
   #add: Add = () => Number.NaN;
 
-  constructor({ redis: url, push = true }: Config) {
+  constructor({ redis: url, push = true, maxBlockedMs = 600_000 }: Config) {
     const adapters =
       url === undefined
         ? { broker: new MemoryBroker(), backend: new MemoryBackend() }
-        : { broker: new RedisBroker({ url }), backend: new RedisBackend({ url, push }) };
+        : { broker: new RedisBroker({ url, maxBlockedMs }), backend: new RedisBackend({ url, push }) };
     this.#redis = url === undefined ? undefined : new Redis(url);
     this.#server = new Server({ ...adapters, logger: silentLogger });
     this.#server.handle(add, (_task, a, b) => this.#add(a, b));

@@ -82,6 +82,13 @@ export const targets: readonly Target[] = [
   absolute('delayed tasks, lateness, p99', 20, 'ms', ['delayed', 'late99']),
   absolute('delayed tasks, early', 0, 'tasks', ['delayed', 'early']),
   against('memory of the worker, to BullMQ', '<', 1, ['memory', 'worker'], 'bullmq'),
+  ratio(
+    'memory of the worker without the thread for beats, to BullMQ',
+    '<',
+    1,
+    ['memory', 'worker', 'machinery-one-thread'],
+    ['memory', 'worker', 'bullmq'],
+  ),
   against('Redis, a queued task, to Go Machinery', '≤', 0.6, ['memory', 'queued'], 'go-machinery'),
   against('Redis, a queued task, to asynq', '<', 1, ['memory', 'queued'], 'asynq'),
   absolute('crash: lost', 0, 'tasks', ['crash', 'lost']),

@@ -24,6 +24,13 @@ export function isRefusedArgument(error: unknown): boolean {
   return replyCode(causeOf(error)) === 406;
 }
 
+/** Another connection has it to itself. */
+export function isInUse(error: unknown): boolean {
+  const cause = causeOf(error);
+  const code = replyCode(cause);
+  return code === 405 || (code === 403 && /in exclusive use/.test(errorText(cause)));
+}
+
 /** A driver's error as core's: `…_FAILED` for what the server refused for good, `…_UNAVAILABLE` for everything else. */
 export function amqpError(role: 'backend' | 'broker', doing: string, cause: unknown): MachineryError {
   if (MachineryError.is(cause)) return cause;

@@ -1,7 +1,8 @@
 // States of tasks as Go Machinery keeps them in RabbitMQ: each a message in a queue named by the task, which reading takes off. All
 // messages of a queue are read together and merged, also with what this process has read before.
 //
-// Neighbours: `state-queues.ts` (declaring, taking), `state-cache.ts` (what was taken), `group-records.ts` (metas and claims).
+// Neighbours: `state-queues.ts` (declaring, taking), `state-cache.ts` (what was taken), `group-states.ts` (states of a chord's members),
+// `group-records.ts` (metas and claims).
 
 import {
   AmqpConnection,
@@ -9,6 +10,7 @@ import {
   ChannelPool,
   connectionChecks,
   Publisher,
+  type Sending,
 } from '@machinery/amqp-client';
 import {
   type Backend,
@@ -32,11 +34,14 @@ import {
   mergeState,
   type Outcome,
   optionalOption,
+  type StateGroup,
   type StateWrite,
+  type TakenGroup,
   type TaskState,
 } from '@machinery/core';
 import type { GetMessage } from 'amqplib';
 import { type GroupRecord, GroupRecords, triggeredQueue } from './group-records.ts';
+import { GroupStates } from './group-states.ts';
 import { StateCache } from './state-cache.ts';
 import { StateQueues, stateQueue } from './state-queues.ts';
 
@@ -59,11 +64,16 @@ const maxTtlMs = 2 ** 32 - 1;
 export class AmqpBackend implements Backend {
   readonly contractVersion: ContractVersion = contractVersion;
   readonly name = '@machinery/backend-amqp';
-  readonly capabilities: BackendCapabilities = Object.freeze({ storesResults: true, readConsumes: true });
+  readonly capabilities: BackendCapabilities = Object.freeze({
+    storesResults: true,
+    readConsumes: true,
+    takesGroups: true,
+  });
   readonly #connection: AmqpConnection;
   readonly #publisher: Publisher;
   readonly #queues: StateQueues;
   readonly #groups: GroupRecords;
+  readonly #groupStates: GroupStates;
   readonly #cache = new StateCache();
   readonly #expiresInMs: number;
   /** Of each task, the read under way: another one would find nothing. */
@@ -87,6 +97,7 @@ export class AmqpBackend implements Backend {
     const pool = new ChannelPool(this.#connection, channels);
     this.#queues = new StateQueues(pool, this.#expiresInMs, () => this.#logger);
     this.#groups = new GroupRecords(pool, this.#queues, this.#publisher);
+    this.#groupStates = new GroupStates(this.#connection, this.#queues, (...message) => this.#decoded(...message));
   }
 
   attach({ logger }: { readonly logger: Logger }): void {
@@ -97,23 +108,30 @@ export class AmqpBackend implements Backend {
     return this.#tracked(this.#write(writes));
   }
 
-  /** Declares all queues, then publishes in order. */
+  /** The last state of a chord's member goes to its group's queue, too: both are stored, or it is written again. */
   async #write(writes: readonly StateWrite[]): Promise<Outcome[]> {
-    const texts = writes.map(({ state }) => encodeState(state)); // before its writer may change it
+    const sendings = writes.flatMap((write) => this.#sendingsOf(write)); // before its writer may change it
+    const outcomes = await this.#store(sendings);
+    let next = 0;
+    return writes.map(({ group }) => {
+      const own = outcomes[next++] as Outcome;
+      const groups = group === undefined ? own : (outcomes[next++] as Outcome);
+      return own.status === 'stored' ? groups : own;
+    });
+  }
+
+  /** Declares all queues, then publishes in order. */
+  async #store(sendings: readonly Sending[]): Promise<Outcome[]> {
     const declared = await Promise.all(
-      writes.map(({ state }) =>
-        this.#queues.declare(state.taskUuid).then(
+      sendings.map(({ routingKey }) =>
+        this.#queues.declare(routingKey).then(
           () => undefined,
           (error: MachineryError) => failed(error, error.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE'),
         ),
       ),
     );
-    const sendings = writes.flatMap((write, i) => {
-      if (declared[i] !== undefined) return [];
-      const sending = this.#sendingOf(write, texts[i] as string);
-      return [() => sending];
-    });
-    const sent = await this.#publisher.send(sendings);
+    const accepted = sendings.filter((_, i) => declared[i] === undefined);
+    const sent = await this.#publisher.send(accepted.map((sending) => () => sending));
     let next = 0;
     return declared.map((failure) => failure ?? (sent[next++] as Outcome));
   }
@@ -184,15 +202,30 @@ export class AmqpBackend implements Backend {
     return before.claim === '' || before.claim === memberUuid ? 'claimed' : 'other';
   }
 
+  /** A group of Go's clients has no meta: the queue is its flag. */
   async finishChord(groupUuid: string): Promise<void> {
-    const before = await this.#change(groupUuid, (record) => ({
+    const args = { 'x-expires': this.#expiresInMs };
+    await this.#call(() => this.#queues.declareWith(triggeredQueue(groupUuid), { autoDelete: true, arguments: args }));
+    await this.#change(groupUuid, (record) => ({
       ...record,
       meta: encodeGroupMetaCanonical({ ...decodeGroupMeta(record.meta), chordTriggered: true }),
     }));
-    if (before === undefined) return;
-    // Go: TriggerChord looks for it
-    const args = { 'x-expires': this.#expiresInMs };
-    await this.#call(() => this.#queues.declareWith(triggeredQueue(groupUuid), { autoDelete: true, arguments: args }));
+    await this.#call(() => this.#queues.delete([stateQueue(groupUuid)]));
+  }
+
+  async takeGroup(group: StateGroup, again: boolean): Promise<TakenGroup | undefined> {
+    const taken = await this.#call(() => this.#groupStates.take(group, again));
+    if (taken === undefined) return undefined;
+    try {
+      const meta = await this.readGroup(group.uuid);
+      if (meta === undefined) return { ...taken, inOrder: false };
+      const places = new Map(meta.taskUuids.map((uuid, i) => [uuid, i]));
+      const placeOf = ({ taskUuid }: TaskState) => places.get(taskUuid) ?? places.size;
+      return { ...taken, states: taken.states.toSorted((a, b) => placeOf(a) - placeOf(b)), inOrder: true };
+    } catch (error) {
+      await taken.release();
+      throw error;
+    }
   }
 
   close(): Promise<void> {
@@ -204,17 +237,18 @@ export class AmqpBackend implements Backend {
     return this.#call(() => this.#groups.change(groupUuid, change));
   }
 
-  #sendingOf({ state, expiresInSeconds }: StateWrite, text: string) {
+  #sendingsOf({ state, expiresInSeconds, group }: StateWrite): Sending[] {
     const expiresInMs = expiresInSeconds * 1_000;
     if (expiresInMs > this.#expiresInMs && isFinal(state.state)) this.#warnOfExpiry(expiresInSeconds);
     const expiration = String(Math.min(expiresInMs, this.#expiresInMs));
-    return {
+    const content = Buffer.from(encodeState(state));
+    return [state.taskUuid, ...(group === undefined ? [] : [group.uuid])].map((uuid) => ({
       exchange: '', // which knows every queue by its name: Go binds them to its exchange, where it publishes
-      routingKey: stateQueue(state.taskUuid),
-      content: Buffer.from(text),
+      routingKey: stateQueue(uuid),
+      content,
       properties: { persistent: true, contentType: 'application/json', expiration },
       what: `The state of task ${state.taskUuid}`,
-    };
+    }));
   }
 
   #warnOfExpiry(seconds: number): void {
@@ -225,11 +259,11 @@ export class AmqpBackend implements Backend {
   }
 
   /** Undefined for what is no state: whoever waits for it cannot be helped, and the others must not suffer. */
-  #decoded(message: GetMessage, taskUuid: string): TaskState | undefined {
+  #decoded(message: GetMessage, queue: string): TaskState | undefined {
     try {
       return decodeState(message.content.toString());
     } catch (error) {
-      this.#logger.warn(`Queue ${taskUuid} holds no state of a task: ${errorText(error)}`);
+      this.#logger.warn(`Queue ${queue} holds no state of a task: ${errorText(error)}`);
       return undefined;
     }
   }

@@ -7,7 +7,7 @@
 import { type ChannelPool, isMissing, type Publisher } from '@machinery/amqp-client';
 import { MachineryError } from '@machinery/core';
 import type { Channel, Message } from 'amqplib';
-import type { StateQueues } from './state-queues.ts';
+import { type StateQueues, stateQueue } from './state-queues.ts';
 
 /** What is stored of a group. */
 export interface GroupRecord {
@@ -40,14 +40,14 @@ export class GroupRecords {
   async create(groupUuid: string, record: GroupRecord): Promise<void> {
     const queue = queueOf(groupUuid);
     const expires = Math.min(Math.max(2 * (record.expiresAtMs - Date.now()), minQueueMs), maxTtl);
-    await this.#queues.delete([queue, triggeredQueue(groupUuid)]);
+    await this.delete([groupUuid]);
     const args = { 'x-expires': expires, 'x-single-active-consumer': true };
     await this.#queues.declareWith(queue, { autoDelete: false, arguments: args });
     await this.#publish(queue, record, 1);
   }
 
   async delete(groupUuids: readonly string[]): Promise<void> {
-    await this.#queues.delete(groupUuids.flatMap((uuid) => [uuid, queueOf(uuid), triggeredQueue(uuid)]));
+    await this.#queues.delete(groupUuids.flatMap((uuid) => [stateQueue(uuid), queueOf(uuid), triggeredQueue(uuid)]));
   }
 
   /**

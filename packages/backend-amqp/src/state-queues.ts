@@ -1,12 +1,17 @@
 // The queues of states, as Go declares them: not durable, deleted when unused for as long as results are kept. A server that
 // takes no such queues any more gets durable ones, which Go cannot use there, either.
 
-import { type ChannelPool, isMissing, isRefusedArgument } from '@machinery/amqp-client';
+import { type ChannelPool, isInUse, isMissing, isRefusedArgument } from '@machinery/amqp-client';
 import { errorText, type Logger, MachineryError } from '@machinery/core';
 import type { Channel, GetMessage } from 'amqplib';
 
 /** What a queue is named at most, in bytes. */
 const maxNameBytes = 255;
+
+interface QueueOptions {
+  readonly autoDelete: boolean;
+  readonly arguments: object;
+}
 
 /** Go: the UUID. RabbitMQ would leave out the ends of lines. */
 export function stateQueue(taskUuid: string): string {
@@ -17,6 +22,7 @@ export class StateQueues {
   readonly #pool: ChannelPool;
   readonly #expiresInMs: number;
   readonly #logger: () => Logger;
+  #first: Promise<void> | undefined;
   #isDurable = false;
   #hasWarned = false;
 
@@ -37,22 +43,32 @@ export class StateQueues {
     await this.declareWith(stateQueue(taskUuid), { autoDelete: true, arguments: args });
   }
 
-  /** Declares any queue of this backend. One that is there with other arguments is used as it is. */
-  async declareWith(queue: string, options: { autoDelete: boolean; arguments: object }): Promise<void> {
-    const declare = () =>
-      this.#pool.run(`declare queue ${queue}`, (raw) =>
-        raw.assertQueue(queue, { durable: this.#isDurable, ...options }),
-      );
+  /**
+   * Declares any queue of this backend. One that is there with other arguments is used as it is. The first one goes ahead: a server that
+   * takes only durable ones closes the connection, with all that is under way on it.
+   */
+  async declareWith(queue: string, options: QueueOptions): Promise<void> {
+    if (this.#first === undefined) {
+      this.#first = this.#declare(queue, options);
+      return this.#first;
+    }
+    await this.#first.catch(() => {});
+    return this.#declare(queue, options);
+  }
+
+  async #declare(queue: string, options: QueueOptions): Promise<void> {
+    const durable = this.#isDurable;
     try {
-      await declare();
+      await this.#pool.run(`declare queue ${queue}`, (raw) => raw.assertQueue(queue, { durable, ...options }));
     } catch (error) {
       if (isRefusedArgument(error)) return this.#warn(`${errorText(error)}: does everybody keep results for as long?`);
-      if (this.#isDurable || !/transient_nonexcl_queues/.test(errorText(error))) throw error;
+      if (durable || !/transient_nonexcl_queues/.test(errorText(error))) throw error;
+      if (!this.#isDurable)
+        this.#warn(
+          'The server takes only durable queues: states are kept in those, and Go cannot use it as a result backend',
+        );
       this.#isDurable = true;
-      this.#warn(
-        'The server takes only durable queues: states are kept in those, and Go cannot use it as a result backend',
-      );
-      await declare();
+      await this.#declare(queue, options);
     }
   }
 
@@ -71,6 +87,28 @@ export class StateQueues {
       return await this.#pool.run(`read the state of task ${taskUuid}`, take);
     } catch (error) {
       if (isMissing(error)) return [];
+      throw error;
+    }
+  }
+
+  /** Declares a queue that only this connection may use, and that ends with it; false: another connection has it. */
+  async lock(queue: string): Promise<boolean> {
+    try {
+      const options = { exclusive: true, durable: false, autoDelete: true };
+      await this.#pool.run(`declare queue ${queue}`, (raw) => raw.assertQueue(queue, options));
+      return true;
+    } catch (error) {
+      if (isInUse(error)) return false;
+      throw error;
+    }
+  }
+
+  /** How many messages of a queue nobody has; undefined: there is no such queue. */
+  async count(queue: string): Promise<number | undefined> {
+    try {
+      return (await this.#pool.run(`look at queue ${queue}`, (raw) => raw.checkQueue(queue))).messageCount;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
       throw error;
     }
   }

@@ -13,6 +13,6 @@ describe.skipIf(rabbit === undefined)('RabbitMQ', () => {
   const adapters = new URL('crashes/adapters.mjs', import.meta.url).href;
   testFailpoints(
     { describe, it, before: beforeAll, after: afterAll },
-    { name: 'RabbitMQ', adapters, redeliveryMs: 3_000, patienceMs: 20_000, chords: false },
+    { name: 'RabbitMQ', adapters, redeliveryMs: 3_000, patienceMs: 20_000 },
   );
 });

@@ -119,7 +119,8 @@ function encodeValue(type: string, value: unknown): unknown {
   if (value instanceof Uint8Array) return Buffer.from(value).toString('base64'); // Go reads no BSON binary
   if (Array.isArray(value)) return value.map((element) => encodeValue(type.replace('[]', ''), element));
   if (typeof value !== 'number' && typeof value !== 'bigint') return value;
-  return type.startsWith('float') ? new Double(Number(value)) : encodeInteger(BigInt(value));
+  const isInteger = typeof value === 'bigint' || Number.isInteger(value);
+  return isInteger && !type.startsWith('float') ? encodeInteger(BigInt(value)) : new Double(Number(value));
 }
 
 /** BSON has no unsigned integers: what is longer is text. (Go cannot store it at all.) */

@@ -11,7 +11,7 @@ export interface DelayedMoverOptions {
   readonly connect: () => RedisConnection;
   /** The sorted set. */
   readonly key: string;
-  readonly pollMs: number;
+  readonly pollMs: () => number;
   readonly defaultQueue: () => string;
   readonly logger: () => Logger;
 }
@@ -107,7 +107,8 @@ export class DelayedMover {
   }
 
   async #look(): Promise<void> {
-    const { pollMs, logger } = this.#options;
+    const { logger } = this.#options;
+    const pollMs = this.#options.pollMs();
     this.#changed = false;
     let waitMs: number;
     try {

@@ -1,5 +1,5 @@
 // Beats of this process's workers. They come from a thread of their own (`thread/beats.mjs`), one for the process, so that a
-// task that blocks the event loop does not make its worker look dead. Where that does not work, they come from here.
+// task that blocks the event loop does not make its worker look dead. Where that does not work, or is not wanted, they come from here.
 
 import process from 'node:process';
 import { Worker } from 'node:worker_threads';
@@ -80,7 +80,13 @@ export class Heart {
 
   constructor(options: HeartOptions) {
     this.#options = options;
-    const { connection, workers, worker, leaseMs, beatMs, maxBlockedMs } = options;
+    const { beatMs, maxBlockedMs } = options;
+    if (maxBlockedMs > 0) this.#beatFromThread();
+    this.#timer = setInterval(() => this.#tick(), beatMs);
+  }
+
+  #beatFromThread(): void {
+    const { connection, workers, worker, leaseMs, beatMs, maxBlockedMs } = this.#options;
     const { where } = connection;
     if (where === undefined) this.#warn('the settings of its connection have functions, which no thread can have');
     else {
@@ -92,7 +98,6 @@ export class Heart {
         this.endThread(error);
       }
     }
-    this.#timer = setInterval(() => this.#tick(), beatMs);
   }
 
   stop(): void {
@@ -125,7 +130,8 @@ export class Heart {
     try {
       onBeat(askedAt, (await runScript(connection.client, beat, workers, worker, leaseMs)) === 1);
       // Redis is there, for us
-      if (this.#ticksAlone * beatMs > leaseMs) this.#warn('the thread for beats does not reach Redis');
+      if (hearts.has(this.#id) && this.#ticksAlone * beatMs > leaseMs)
+        this.#warn('the thread for beats does not reach Redis');
     } catch (error) {
       logger.debug('A beat failed', error); // the consumer's own calls say it
     }

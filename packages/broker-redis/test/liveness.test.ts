@@ -2,6 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import process from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { redisServer, startRedisCluster } from '@machinery/services';
 import { Redis } from 'ioredis';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -102,6 +103,21 @@ describe.skipIf(redis === undefined)('a worker whose event loop is blocked', () 
     block(4_000);
     expect(isAlive(url, queue)).toBe(false);
     await expect.poll(() => isAlive(url, queue), { timeout: 5_000 }).toBe(true);
+  }, 15_000);
+
+  it('is not with `maxBlockedMs` 0, which has no thread, until it goes on', async () => {
+    const queue = newQueue();
+    const broker = open({ url, ...quick, scanMs: 60_000, maxBlockedMs: 0 });
+    const warnings: string[] = [];
+    const logger = { debug() {}, info() {}, warn: (text: string) => void warnings.push(text), error() {} };
+    broker.attach({ defaultQueue: queue, logger });
+    await broker.consume({ queue, tag, slots: 1, maxInHand: 1 });
+    block(2_500);
+    expect(isAlive(url, queue)).toBe(false);
+    await expect.poll(() => isAlive(url, queue), { timeout: 5_000 }).toBe(true);
+    await sleep(1_500);
+    expect(isAlive(url, queue)).toBe(true);
+    expect(warnings).toEqual([]);
   }, 15_000);
 
   it('is alive behind a client with settings of its own', async () => {

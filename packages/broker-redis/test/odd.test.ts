@@ -189,6 +189,7 @@ describe.skipIf(redis === undefined)('on one server', () => {
 it.each([
   ['a beat too seldom for the lease', { url: 'redis://h', beatMs: 5_000, leaseMs: 10_000 }, 'beatMs'],
   ['a limit below the beat', { url: 'redis://h', beatMs: 2_000, maxBlockedMs: 3_000 }, 'maxBlockedMs'],
+  ['a limit that is negative', { url: 'redis://h', maxBlockedMs: -1 }, 'maxBlockedMs'],
   ['a client with a prefix', { client: new Redis({ lazyConnect: true, keyPrefix: 'app:' }) }, 'keyPrefix'],
 ])('refuses %s', (_, options, text) => {
   expect(() => new RedisBroker(options)).toThrow(error('ERR_MACHINERY_INVALID_OPTION', text));

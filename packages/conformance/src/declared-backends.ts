@@ -20,5 +20,5 @@ export const declaredBackends: Readonly<Record<string, BackendCapabilities>> = {
   // An item has at most 400 KiB with the names of its attributes. BatchWriteItem takes 25 items, BatchGetItem 100: there
   // is one limit for both. A list's element takes one byte beside its UUID of 41.
   '@machinery/backend-dynamodb': { storesResults: true, maxStateBytes: 390_000, maxBatch: 25, maxGroupSize: 9_000 },
-  '@machinery/backend-amqp': { storesResults: true, readConsumes: true },
+  '@machinery/backend-amqp': { storesResults: true, readConsumes: true, takesGroups: true },
 };

@@ -11,6 +11,15 @@ export interface StateWrite {
   readonly state: TaskState;
   /** How long to keep it, in seconds from now. */
   readonly expiresInSeconds: number;
+  /** With the final state of a chord's member: its group. For backends with `takeGroup`, which store the state there, too. */
+  readonly group?: StateGroup;
+}
+
+/** The group of a member. */
+export interface StateGroup {
+  readonly uuid: string;
+  /** How many members it has. */
+  readonly taskCount: number;
 }
 
 /** What a backend can do, and its limits. Absent limits are unlimited. */
@@ -19,8 +28,10 @@ export interface BackendCapabilities {
   readonly storesResults: boolean;
   /** `watch` works: a waiter is told when its task is finished. */
   readonly push?: boolean;
-  /** Reading a state takes it away (AMQP). Workers then never read. */
+  /** Reading a state takes it away (AMQP). Workers then never read, and complete no chords without `takesGroups`. */
   readonly readConsumes?: boolean;
+  /** `takeGroup` works: workers use it, and not `read`, to complete chords. Only with `readConsumes`. */
+  readonly takesGroups?: boolean;
   /** The largest state, in bytes of its encoded JSON. A larger result makes the task a FAILURE. */
   readonly maxStateBytes?: number;
   /** The most states in one `write` or `read`. Default: 1,000. */
@@ -31,6 +42,16 @@ export interface BackendCapabilities {
 
 /** Who may send a chord's callback: `done` when it was sent before, `other` while another member is at it. */
 export type ChordClaim = 'claimed' | 'other' | 'done';
+
+/** The final states of all members of a group, in the hands of whoever took them: nobody else finds them meanwhile. */
+export interface TakenGroup {
+  /** One of each member, the last that was written. */
+  readonly states: readonly TaskState[];
+  /** They are in the order of the group's meta; false: there is none, and they are in any order. */
+  readonly inOrder: boolean;
+  /** Gives them back, so that the next one finds them. `finishChord` ends them otherwise. Never rejects. */
+  readonly release: () => Promise<void>;
+}
 
 /** Stores states of tasks and groups. */
 export interface Backend {
@@ -73,8 +94,20 @@ export interface Backend {
    * that is gone.
    */
   claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim>;
-  /** Writes that the callback is sent: `chordTriggered` of the meta. Safe to call twice; a group that is gone is no error. */
+  /**
+   * Writes that the callback is sent: `chordTriggered` of the meta. Safe to call twice; a group that is gone is no error.
+   * With `takeGroup`: from then on nobody can take the group's states, until `initGroup` begins it anew.
+   */
   finishChord(groupUuid: string): Promise<void>;
+  /**
+   * Optional: takes the states of a chord's members when all `group.taskCount` of them have ended, which is counted by the writes with
+   * that `group`. Exactly one of all that ask at once gets them; the others get undefined, as do those who come too early or after
+   * `finishChord`. Whoever asks after the last of these writes was stored gets them, unless another one has them. They come back when they
+   * are released, and when the process that has them dies. Rejects with `ERR_MACHINERY_GROUP_EXPIRED` when some are found to be lost.
+   *
+   * @param again the caller's state may have been written before, by a process that died: two states of one member count once.
+   */
+  takeGroup?(group: StateGroup, again: boolean): Promise<TakenGroup | undefined>;
 
   /**
    * Optional: calls `listener` once with the final state of `taskUuid`, if that is written after `watch` was called.

@@ -126,6 +126,9 @@ export interface Broker {
    */
   consume(options: ConsumeOptions): Promise<Consumer>;
 
+  /** Optional: resolves when the server has answered anything, and rejects when it has not. For `server.health`. */
+  ping?(): Promise<void>;
+
   /** The bodies of messages that wait in `queue`, in order, at most `limit`. Takes nothing. */
   pendingMessages?(queue: string, limit: number): Promise<string[]>;
   /** The bodies of delayed messages, soonest first, at most `limit`. Takes nothing. */

@@ -1,5 +1,6 @@
 // When a chord's callback is due. Each member that succeeds looks whether the others have, and one of them claims the
 // callback, collects the results and sends it; a member that failed claims it to fail it. `follow-ups.ts` calls this.
+// Where states cannot be read, the look takes those of the whole group, and whoever gets them sends the callback.
 //
 // Looking costs few reads: while other members are in this worker's hands, the last of them looks for all (but one whose
 // message came back may have the claim, and looks itself); and a look
@@ -7,11 +8,14 @@
 // What was seen finished is remembered, with its results where they are small. All of it may be of an earlier send of the
 // same group: that is told by the time of the meta.
 
+import type { Backend, StateGroup, TakenGroup } from './backend.ts';
+import { sleep } from './backoff.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, mayPass } from './errors.ts';
 import type { Ending } from './follow-ups.ts';
 import type { Persistence } from './persistence.ts';
 import type { Named } from './sender.ts';
+import { sentAtOf } from './sent-at.ts';
 import type { Signature } from './signature.ts';
 import { type GroupMeta, isFinal, isOlderThan, type TaskResult, type TaskState } from './task-state.ts';
 import { derivedUuid } from './uuid.ts';
@@ -54,7 +58,10 @@ interface Group {
   failing: Promise<void> | undefined;
 }
 
-type Look = { readonly kind: 'unfinished' | 'complete' } | { readonly kind: 'failed'; readonly error: string };
+type Look =
+  | { readonly kind: 'unfinished' | 'complete' }
+  | { readonly kind: 'failed'; readonly error: string }
+  | { readonly kind: 'taken'; readonly taken: TakenGroup };
 
 /** How many UUIDs are remembered, over all groups: those of the oldest groups are forgotten first. */
 const maxRemembered = 50_000;
@@ -65,12 +72,28 @@ const smallText = 100;
 const singleReads = 8;
 /** The most states that are read at once. */
 const readSize = 1_000;
+/** How long whoever has all states waits for the member that has the claim, in milliseconds: it decides, or comes again. */
+const claimantMs = 100;
 /** A group's meta is renewed when this share of its time has passed. */
 const renewAfter = 0.1;
 
 /** Whether a chord waits for the task. */
 export function isChordMember({ groupUuid, chordCallback }: Signature): boolean {
   return chordCallback !== undefined && groupUuid !== undefined && groupUuid !== '';
+}
+
+/** The group of a chord's member; undefined: it does not say how many members there are. */
+export function groupOf({ groupUuid = '', groupTaskCount = 0 }: Signature): StateGroup | undefined {
+  return groupTaskCount > 0 ? { uuid: groupUuid, taskCount: groupTaskCount } : undefined;
+}
+
+/** Whether workers can complete chords. */
+export function completesChords({ backend, results }: Pick<Engine, 'backend' | 'results'>): boolean {
+  return results.mayRead || takesGroups(backend);
+}
+
+function takesGroups({ capabilities }: Backend): boolean {
+  return capabilities.storesResults && capabilities.takesGroups === true;
 }
 
 export class Chords {
@@ -109,10 +132,12 @@ export class Chords {
    * Rejects only when the worker stops at once.
    */
   memberSucceeded(member: Named, results: readonly TaskResult[], { again, sentAt }: Ending): Promise<void> | undefined {
-    if (!this.#persistence.mayRead) return this.#cannotComplete(member);
+    if (!completesChords(this.#engine)) return this.#cannotComplete(member);
     const group = this.#group(member);
-    if (!again && group.finished.has(member.uuid)) this.#clear(group); // the group was sent again under its UUIDs
-    this.#remember(group, member.uuid, sentAt, results);
+    if (this.#persistence.mayRead) {
+      if (!again && group.finished.has(member.uuid)) this.#clear(group); // the group was sent again under its UUIDs
+      this.#remember(group, member.uuid, sentAt, results);
+    }
     const mayHaveClaim = group.inHand.get(member) === true;
     group.inHand.delete(member);
     const renewed = this.#renewInTime(group, sentAt);
@@ -137,13 +162,50 @@ export class Chords {
     if (!mayHaveClaim) group.nextToLook = member;
     while (group.looking !== undefined) await group.looking;
     if (!mayHaveClaim && group.nextToLook !== member) return;
-    const looking = this.#look(group);
+    const looking = this.#persistence.mayRead ? this.#look(group) : this.#take(member, mayHaveClaim);
     group.looking = settled(looking).then(() => {
       group.looking = undefined;
     });
     const look = await looking;
-    if (look.kind === 'unfinished') return;
-    await this.#decide(member, group, look.kind === 'failed' ? look.error : undefined, sentAt);
+    if (look.kind === 'unfinished') {
+      if (!this.#persistence.mayRead) this.#dropIfEmpty(group);
+    } else if (look.kind === 'taken') await this.#decideTaken(member, group, look.taken, sentAt);
+    else await this.#decide(member, group, look.kind === 'failed' ? look.error : undefined, sentAt);
+  }
+
+  /** @param again its state may be there twice. */
+  #take(member: Named, again: boolean): Promise<Look> {
+    const { backend } = this.#engine;
+    const group = groupOf(member);
+    return this.#call<Look>(
+      async () => {
+        const taken = group && (await backend.takeGroup?.(group, again));
+        return taken === undefined ? { kind: 'unfinished' } : { kind: 'taken', taken };
+      },
+      (error) => ({ kind: 'failed', error: codeAndText(error) }),
+    );
+  }
+
+  /** Nobody else can send the callback while the states are in our hands; a member that failed may have the claim to fail it. */
+  async #decideTaken(member: Named, group: Group, taken: TakenGroup, sentAt: string | undefined): Promise<void> {
+    const { signal } = this.#persistence;
+    const { states, inOrder, release } = taken;
+    try {
+      signal.throwIfAborted();
+      const failed = states.find(({ state }) => state === 'FAILURE');
+      // Go's clients store no meta, and get results in any order.
+      const error = failed ? failedText(failed) : !inOrder && sentAtOf(member) ? goneText(group) : undefined;
+      if (error === undefined) {
+        const results = states.flatMap((state) => state.results ?? []);
+        await this.#sendCallback(member, results, sentAt);
+        return await this.#finish(group);
+      }
+      if (await this.#decide(member, group, error, sentAt)) return;
+    } finally {
+      await release();
+    }
+    await sleep(claimantMs, signal);
+    await this.#completed(member, group, true, sentAt);
   }
 
   #cannotComplete({ name, uuid }: Named): undefined {
@@ -159,9 +221,7 @@ export class Chords {
   /** Fails the callback for a member that no message stands for: nobody could take over its claim, so it takes none. */
   async unsentMember(member: Named, error: string, sentAt: string | undefined): Promise<void> {
     if (!isChordMember(member)) return;
-    const group = this.#group(member);
-    group.failing ??= this.#ports.fail(callbackOf(member), error, sentAt);
-    await group.failing;
+    await this.#failUnclaimed(member, this.#group(member), error, sentAt);
   }
 
   /** Keeps the meta of the member's group until the member runs again, and for as long as a state is kept after that. */
@@ -169,35 +229,55 @@ export class Chords {
     await this.#renew(member.groupUuid as string, this.#engine.sender.expiresInSeconds(dueAtMs));
   }
 
-  async #decide(member: Named, group: Group, error: string | undefined, sentAt: string | undefined): Promise<void> {
+  /** Answers whether it is decided: false while another member has the claim. */
+  async #decide(member: Named, group: Group, error: string | undefined, sentAt: string | undefined): Promise<boolean> {
     // Given back, it may have come and gone elsewhere before the group was complete: then nobody could take the claim over.
     this.#persistence.signal.throwIfAborted();
     const claim = await this.#claim(member);
     if (claim === 'other' || claim === 'done') {
       if (!group.deciding) this.#forget(group);
-      return;
+      return claim === 'done';
     }
-    const callback = callbackOf(member);
     if (claim !== 'claimed') {
-      // Nobody can be elected; in this worker, it happens once.
-      group.failing ??= this.#ports.fail(callback, error ?? claim.error, sentAt);
-      return group.failing;
+      await this.#failUnclaimed(member, group, error ?? claim.error, sentAt);
+      return true;
     }
-    if (group.deciding) return; // another attempt of this member is at it, and its message is still there
+    if (group.deciding) return true; // another attempt of this member is at it, and its message is still there
     group.deciding = true;
     const meta = await this.#readMeta(group);
     const since = meta?.createdAt ?? sentAt;
     const decided = error ?? (meta === undefined ? goneText(group) : await this.#results(group, meta));
-    if (typeof decided === 'string') await this.#ports.fail(callback, decided, since);
-    else {
-      const args = callback.immutable === true ? [] : decided;
-      await this.#ports.send({ ...callback, args: [...(callback.args ?? []), ...args] }, since);
-    }
-    await this.#call(
+    if (typeof decided === 'string') await this.#ports.fail(callbackOf(member), decided, since);
+    else await this.#sendCallback(member, decided, since);
+    await this.#finish(group);
+    return true;
+  }
+
+  /** Where nobody can be elected: in this worker, it happens once. */
+  async #failUnclaimed(member: Named, group: Group, error: string, sentAt: string | undefined): Promise<void> {
+    group.failing ??= this.#ports.fail(callbackOf(member), error, sentAt).then(() => {
+      // Who takes the states of the group cannot read that the callback has failed.
+      return takesGroups(this.#engine.backend) ? this.#flag(group) : undefined;
+    });
+    await group.failing;
+  }
+
+  async #sendCallback(member: Named, results: readonly TaskResult[], since: string | undefined): Promise<void> {
+    const callback = callbackOf(member);
+    const args = callback.immutable === true ? [] : results;
+    await this.#ports.send({ ...callback, args: [...(callback.args ?? []), ...args] }, since);
+  }
+
+  async #finish(group: Group): Promise<void> {
+    await this.#flag(group);
+    this.#forget(group);
+  }
+
+  #flag(group: Group): Promise<void> {
+    return this.#call(
       () => this.#engine.backend.finishChord(group.uuid),
       () => undefined,
     );
-    this.#forget(group);
   }
 
   /** An error: the backend cannot say who has it, and never will. */

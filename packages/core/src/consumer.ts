@@ -153,6 +153,19 @@ export class ConsumerLoop {
     this.#changed();
   }
 
+  get isConnected(): boolean {
+    return this.#consumer !== undefined && this.#failures === 0 && this.#phase !== 'stopped';
+  }
+
+  get isConsuming(): boolean {
+    return this.isConnected && this.#mayRun();
+  }
+
+  /** How many messages are in hand. */
+  get inHand(): number {
+    return this.#inHand.size + this.#waiting();
+  }
+
   #stopping(): boolean {
     return this.#phase === 'stopping' || this.#phase === 'stopped';
   }

@@ -4,7 +4,7 @@
 // Invariant: a redelivery of the task finds what went out before, by its UUID, and sends only what is missing.
 
 import type { Message } from './broker.ts';
-import { Chords, isChordMember } from './chords.ts';
+import { Chords, completesChords, isChordMember } from './chords.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, mayPass } from './errors.ts';
 import { header } from './headers.ts';
@@ -85,7 +85,7 @@ export class FollowUps {
     const { sender } = this.#engine;
     const sendables = callbacks.map((callback) => sender.complete(callback, sentAt));
     const states = again ? await this.#statesOf(sendables, sentAt) : [];
-    if (this.#persistence.mayRead) await this.#initGroups(sendables, again);
+    if (completesChords(this.#engine)) await this.#initGroups(sendables, again || !this.#persistence.mayRead);
     const messages = await Promise.all(sendables.map((callback, i) => this.#prepare(callback, states[i], sentAt)));
     await Promise.all(
       messages.map(async (message, i) => {
@@ -153,7 +153,7 @@ export class FollowUps {
   }
 
   #storeFailure(task: Named, error: string, createdAt: string | undefined): Promise<Error | undefined> {
-    return this.#persistence.storeWithError({
+    return this.#persistence.storeWithError(task, {
       taskUuid: task.uuid,
       taskName: task.name,
       state: 'FAILURE',

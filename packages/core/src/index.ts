@@ -88,6 +88,7 @@ export type { Periodic, PeriodicEntry, PeriodicOptions, PeriodicScheduler } from
 
 // Running.
 
+export type { AdapterHealth, ServerHealth, WorkerHealth } from './health.ts';
 export type { HandlerOptions, PlainTask, RegisteredTask } from './registry.ts';
 export type { Backoff, BackoffFunction } from './retry.ts';
 export { currentTask, type TaskContext } from './task-context.ts';
@@ -112,7 +113,7 @@ export {
 // The contracts.
 
 export type { Ended } from './attempt.ts';
-export type { Backend, BackendCapabilities, ChordClaim, StateWrite } from './backend.ts';
+export type { Backend, BackendCapabilities, ChordClaim, StateGroup, StateWrite, TakenGroup } from './backend.ts';
 export type {
   Broker,
   BrokerCapabilities,
@@ -126,7 +127,7 @@ export type {
 } from './broker.ts';
 export type { Alarm, Clock } from './clock.ts';
 export type { Lock } from './lock.ts';
-export { consoleLogger, type Logger, silentLogger } from './logger.ts';
+export { consoleLogger, type Logger, type StructuredLog, silentLogger, structuredLogger } from './logger.ts';
 export type { Metric, Telemetry } from './telemetry.ts';
 
 // What adapters need of core.

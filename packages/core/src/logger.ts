@@ -1,6 +1,9 @@
-// What core and the adapters log to. `console` and pino fit as they are.
+// What core and the adapters log to. `console` fits as it is, pino and its like by `structuredLogger`.
 
-/** A logger with four levels. Each call has one text; `details` is an object with the task, the queue or the error. */
+/**
+ * A logger with four levels. Each call has one text; what comes after it is an error, or an object with fields: of a task `task`, `uuid`,
+ * `attempt`, `queue` and `err`.
+ */
 export interface Logger {
   debug(message: string, ...details: unknown[]): void;
   info(message: string, ...details: unknown[]): void;
@@ -20,6 +23,20 @@ export const consoleLogger: Logger = {
   warn: (message, ...details) => console.warn(message, ...details),
   error: (message, ...details) => console.error(message, ...details),
 };
+
+/** What pino and other loggers of fields have: the fields first, then the text. */
+export type StructuredLog = Record<keyof Logger, (fields: object, message: string) => void>;
+
+/** Logs to a logger of fields, pino for one. An error is its field `err`. */
+export function structuredLogger(log: StructuredLog): Logger {
+  const fieldsOf = (detail: unknown) =>
+    detail instanceof Error ? { err: detail } : typeof detail === 'object' ? detail : { detail };
+  return eachLevel(
+    (level) =>
+      (message, ...details) =>
+        log[level](Object.assign({}, ...details.map(fieldsOf)), message),
+  );
+}
 
 type Log = Logger[keyof Logger];
 

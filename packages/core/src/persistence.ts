@@ -5,6 +5,8 @@ import { untilDone } from './backoff.ts';
 import type { Engine } from './engine.ts';
 import { errorText, mayPass } from './errors.ts';
 import type { Outcome } from './outcome.ts';
+import type { Signature } from './signature.ts';
+import { stateWrite } from './state-writer.ts';
 import type { TaskState } from './task-state.ts';
 
 /** How much of an error's text is kept in a state that is too large with the whole of it, in characters. */
@@ -29,12 +31,12 @@ export class Persistence {
   }
 
   /**
-   * Stores a state. Answers why it can never be stored.
+   * Stores a state of a task. Answers why it can never be stored.
    * @param first what became of it when it was written before.
    */
-  async store(state: TaskState, dueAtMs?: number, first?: Outcome): Promise<Error | undefined> {
+  async store(task: Signature, state: TaskState, dueAtMs?: number, first?: Outcome): Promise<Error | undefined> {
     const { states, sender } = this.#engine;
-    const write = { state, expiresInSeconds: sender.expiresInSeconds(dueAtMs) };
+    const write = stateWrite(task, state, sender.expiresInSeconds(dueAtMs));
     let outcome = first ?? (await states.write(write)); // nearly always all there is to it
     if (outcome.status !== 'stored') outcome = await this.persist(() => states.write(write));
     this.signal.throwIfAborted(); // the message was given back: what follows is another worker's
@@ -42,11 +44,15 @@ export class Persistence {
   }
 
   /** Stores a state with an error's text, shortened when the backend refuses it whole. */
-  async storeWithError(state: TaskState & { readonly error: string }, dueAtMs?: number): Promise<Error | undefined> {
+  async storeWithError(
+    task: Signature,
+    state: TaskState & { readonly error: string },
+    dueAtMs?: number,
+  ): Promise<Error | undefined> {
     const { error } = state;
-    const refused = await this.store(state, dueAtMs);
+    const refused = await this.store(task, state, dueAtMs);
     if (refused === undefined || error.length <= shortErrorLength) return refused;
-    return this.store({ ...state, error: `${error.slice(0, shortErrorLength)}…` }, dueAtMs);
+    return this.store(task, { ...state, error: `${error.slice(0, shortErrorLength)}…` }, dueAtMs);
   }
 
   /** Reads states. What the backend refuses for good is as if nothing were stored: a task runs, at least once. */

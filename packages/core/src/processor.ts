@@ -18,6 +18,7 @@ import type { RegisteredTask } from './registry.ts';
 import { etaAfter, nextAttempt, retryDelayMs } from './retry.ts';
 import type { Sendable } from './sender.ts';
 import type { Signature } from './signature.ts';
+import { stateWrite } from './state-writer.ts';
 import { isFinal, isSameSend, type TaskState } from './task-state.ts';
 import { UnknownTasks } from './unknown-tasks.ts';
 import { newUuid } from './uuid.ts';
@@ -56,6 +57,8 @@ export class Processor {
   readonly #wraps: boolean;
   /** Whose attempts have ended in this turn of the event loop. */
   #ended: Job[] = [];
+  /** When a task last succeeded, Unix milliseconds. */
+  #lastSuccessAt: number | undefined;
   /** Fires when nothing that is in hand is wanted any more. */
   readonly #aborted = sharedAbortController();
 
@@ -67,6 +70,10 @@ export class Processor {
     this.#persistence = new Persistence(engine, `tasks of queue ${queue}`, this.#aborted.signal);
     this.#followUps = new FollowUps(engine, this.#persistence);
     this.#wraps = preTaskHandler !== undefined || postTaskHandler !== undefined || engine.telemetry.wrapsTasks;
+  }
+
+  get lastSuccessAt(): number | undefined {
+    return this.#lastSuccessAt;
   }
 
   /** Fires the AbortSignal of every running task; what is in hand is given back and writes nothing more. */
@@ -265,10 +272,12 @@ export class Processor {
     const jobs = this.#ended;
     this.#ended = [];
     const succeeded: Job[] = [];
+    const now = this.#engine.clock.now();
     for (const job of jobs) {
       this.#attempts.delete(job.attempt);
       this.#guarded(job, () => {
         const ended = job.attempt.seal();
+        if (ended.kind === 'success') this.#lastSuccessAt = now;
         const owns = aborted || job.hold.owns();
         if (ended.kind === 'success' && owns === true && !aborted && job.before === undefined) succeeded.push(job);
         else void this.#settleWith(job, this.#verdictAfter(job, ended, owns));
@@ -280,7 +289,7 @@ export class Processor {
   async #storeAll(succeeded: readonly Job[]): Promise<void> {
     const { states, sender } = this.#engine;
     const expiresInSeconds = sender.expiresInSeconds(undefined);
-    const writes = succeeded.map(({ attempt }) => ({ state: attempt.success(), expiresInSeconds }));
+    const writes = succeeded.map(({ attempt }) => stateWrite(attempt.signature, attempt.success(), expiresInSeconds));
     const outcomes = await states.writeAll(writes);
     for (const [i, job] of succeeded.entries()) this.#guarded(job, () => this.#afterStore(job, outcomes[i] as Outcome));
   }
@@ -320,9 +329,11 @@ export class Processor {
   }
 
   /** Another worker has the message: how the task ended here is its to say. The broker ignores the verdict. */
-  #letGo({ signature }: Attempt): Verdict {
+  #letGo(attempt: Attempt): Verdict {
+    const { signature } = attempt;
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) was given to another worker while it ran here: its outcome here is dropped`,
+      this.#fields(attempt),
     );
     return { kind: 'requeue', position: 'front', begun: true };
   }
@@ -340,7 +351,7 @@ export class Processor {
 
   /** @param first what became of its state, where that was written. */
   async #succeeded(attempt: Attempt, first?: Outcome): Promise<Verdict> {
-    const refused = await this.#persistence.store(attempt.success(), undefined, first);
+    const refused = await this.#persistence.store(attempt.signature, attempt.success(), undefined, first);
     return refused === undefined ? this.#followUp(attempt) : this.#failed(attempt, refused);
   }
 
@@ -354,9 +365,12 @@ export class Processor {
   async #failed(attempt: Attempt, error: unknown): Promise<Verdict> {
     const { signature } = attempt;
     const text = errorText(error);
-    this.#engine.logger.error(`Task ${signature.name} (${signature.uuid}) failed: ${text}`, error);
+    this.#engine.logger.error(
+      `Task ${signature.name} (${signature.uuid}) failed: ${text}`,
+      this.#fields(attempt, error),
+    );
     this.#options.errorHandler(error, signature);
-    const refused = await this.#persistence.storeWithError(attempt.failureOf('FAILURE', text));
+    const refused = await this.#persistence.storeWithError(signature, attempt.failureOf('FAILURE', text));
     this.#engine.telemetry.record('task.failed', 1, signature);
     await this.#followUps.failed(signature, text, endingOf(attempt));
     return refused === undefined
@@ -386,20 +400,30 @@ export class Processor {
     const more = { retryEta: eta, retryCount: next.retryCount ?? 0 };
     if (isChordMember(signature)) await this.#followUps.chords.keepUntil(signature, etaMs(eta));
     const refused =
-      (await this.#persistence.storeWithError(attempt.failureOf('RETRY', errorText(error), more), etaMs(eta))) ??
-      (await this.#republish(attempt, next));
+      (await this.#persistence.storeWithError(
+        signature,
+        attempt.failureOf('RETRY', errorText(error), more),
+        etaMs(eta),
+      )) ?? (await this.#republish(attempt, next));
     if (refused !== undefined) {
       this.#engine.logger.error(
         `Task ${signature.name} (${signature.uuid}) cannot be tried again: ${refused.message}`,
-        refused,
+        this.#fields(attempt, refused),
       );
       return this.#failed(attempt, error);
     }
     this.#engine.logger.warn(
       `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
+      this.#fields(attempt, error),
     );
     this.#engine.telemetry.record('task.retried', 1, signature);
     return ack;
+  }
+
+  /** What a log says of a task beside its text. */
+  #fields({ signature, context }: Attempt, err?: unknown): object {
+    const { name: task, uuid } = signature;
+    return { task, uuid, attempt: context.attempt, queue: this.#options.queue, ...(err !== undefined && { err }) };
   }
 
   /** Publishes the next attempt. Answers why it can never be published. */

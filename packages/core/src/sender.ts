@@ -39,7 +39,8 @@ export interface SenderOptions {
   readonly clock: Clock;
   readonly states: StateWriter;
   readonly defaultQueue: string;
-  readonly resultsExpireInSeconds: number;
+  /** Asked each time. */
+  readonly resultsExpireInSeconds: () => number;
   readonly telemetry: SafeTelemetry;
   /** See ServerOptions. */
   readonly prePublishHandler: PrePublishHandler | undefined;
@@ -160,7 +161,7 @@ export class Sender {
   expiresInSeconds(dueAtMs: number | undefined): number {
     const waitSeconds =
       dueAtMs === undefined ? 0 : Math.max(0, Math.ceil((dueAtMs - this.#options.clock.now()) / 1_000));
-    return this.#options.resultsExpireInSeconds + waitSeconds;
+    return this.#options.resultsExpireInSeconds() + waitSeconds;
   }
 
   async settled(): Promise<void> {

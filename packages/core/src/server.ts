@@ -11,10 +11,12 @@ import { type Clock, clockCheck, systemClock } from './clock.ts';
 import { checkAdapter } from './contract-version.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError, NotSupportedError } from './errors.ts';
+import { adaptersHealth, type ServerHealth } from './health.ts';
 import type { Lock } from './lock.ts';
 import { consoleLogger, guardedLogger, type Logger } from './logger.ts';
 import {
   abortSignal,
+  boolean,
   checkOptions,
   fn,
   integer,
@@ -77,6 +79,8 @@ export interface ServerOptions {
   readonly defaultQueue?: string;
   /** How long states are kept, in seconds. Default: 3600, as in Go. */
   readonly resultsExpireInSeconds?: number;
+  /** Whether `worker.launch` stops on SIGINT and SIGTERM. Default: true. */
+  readonly handleSignals?: boolean;
   /** Default: `console`, from warnings up. */
   readonly logger?: Logger;
   readonly telemetry?: Telemetry;
@@ -94,6 +98,10 @@ export type SendOptions<R = unknown> = SignatureOptions<R> & {
 
 export class Server implements AsyncDisposable {
   readonly lock: Lock | undefined;
+  /** As the option of that name; what is stored from now on is kept so long. */
+  resultsExpireInSeconds: number;
+  /** @internal Whether `worker.launch` stops on SIGINT and SIGTERM. */
+  readonly handlesSignals: boolean;
   /** The periodic entries. */
   readonly periodic: PeriodicScheduler;
   readonly #engine: Engine;
@@ -109,6 +117,7 @@ export class Server implements AsyncDisposable {
       programName: optional(string),
       defaultQueue: optional(string),
       resultsExpireInSeconds: optional(integer({ min: 1, max: 2 ** 31 - 1 })),
+      handleSignals: optional(boolean),
       logger: optional((value) =>
         ['debug', 'info', 'warn', 'error'].every(
           (level) => fn((value as Record<string, unknown> | null)?.[level]) === undefined,
@@ -125,13 +134,15 @@ export class Server implements AsyncDisposable {
     if (options.lock !== undefined) checkAdapter('lock', options.lock);
     const { broker, backend, lock, defaultQueue = 'machinery_tasks' } = options;
     const logger = guardedLogger(options.logger ?? consoleLogger);
-    const { resultsExpireInSeconds = 3_600, prePublishHandler, clock = systemClock } = options;
+    this.resultsExpireInSeconds = options.resultsExpireInSeconds ?? 3_600;
+    const { prePublishHandler, clock = systemClock } = options;
     const { programName = basename(process.argv[1] ?? process.argv0) } = options;
     broker.attach?.({ defaultQueue, logger });
     backend.attach?.({ logger });
     const telemetry = new SafeTelemetry(options.telemetry ?? {}, logger);
     const states = new StateWriter(backend, logger);
     this.lock = lock;
+    this.handlesSignals = options.handleSignals ?? true;
     const send = (what: Signature | AnyWorkflow, how: PeriodicOptions) => this.#send(what, how);
     this.periodic = new PeriodicScheduler({ clock, lock, logger, programName, send });
     this.#engine = {
@@ -149,7 +160,7 @@ export class Server implements AsyncDisposable {
         clock,
         states,
         defaultQueue,
-        resultsExpireInSeconds,
+        resultsExpireInSeconds: () => this.resultsExpireInSeconds,
         telemetry,
         prePublishHandler,
       }),
@@ -420,6 +431,18 @@ export class Server implements AsyncDisposable {
     const worker: Worker = new Worker(this, this.#engine, consumerTag, options, () => this.#workers.delete(worker));
     this.#workers.add(worker);
     return worker;
+  }
+
+  /**
+   * How broker, backend and workers are, for probes: asks the servers. Never rejects.
+   * @param options `timeoutMs`: what has not answered by then counts as not connected. Default: 5,000.
+   */
+  async health(options: { readonly timeoutMs?: number } = {}): Promise<ServerHealth> {
+    checkOptions('health', options, { timeoutMs: optional(timerMs({ min: 1 })) });
+    const [broker, backend] = await adaptersHealth(this.broker, this.backend, options.timeoutMs ?? 5_000);
+    const workers = [...this.#workers].filter(({ isStarted }) => isStarted).map((worker) => worker.health());
+    const isUp = this.#closing === undefined && broker.connected !== false && backend.connected !== false;
+    return { ok: isUp && workers.every(({ connected }) => connected), broker, backend, workers };
   }
 
   /**

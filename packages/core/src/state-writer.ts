@@ -4,15 +4,23 @@
 
 import type { Backend, StateWrite } from './backend.ts';
 import { Batcher } from './batcher.ts';
+import { groupOf, isChordMember } from './chords.ts';
 import { errorText, mayPass } from './errors.ts';
 import type { Logger } from './logger.ts';
 import { failed, type Outcome, stored } from './outcome.ts';
-import { mergeState } from './task-state.ts';
+import type { Signature } from './signature.ts';
+import { isFinal, mergeState, type TaskState } from './task-state.ts';
 
 /** A task that is being worked on, as far as its announcement needs it. */
 export interface Announced {
   /** What to write now; undefined once the attempt is over. */
   currentState(): StateWrite | undefined;
+}
+
+/** A state of a task, to be stored: with the group, when it is the last word of a chord's member. */
+export function stateWrite(task: Signature, state: TaskState, expiresInSeconds: number): StateWrite {
+  const group = isFinal(state.state) && isChordMember(task) ? groupOf(task) : undefined;
+  return group === undefined ? { state, expiresInSeconds } : { state, expiresInSeconds, group };
 }
 
 /** How long RECEIVED and STARTED wait to be overtaken by a final state, in milliseconds. */
@@ -82,9 +90,9 @@ async function writeEachOnce(backend: Backend, writes: readonly StateWrite[]): P
       places.set(write.state.taskUuid, once.length);
       once.push(write);
     } else {
-      const { state, expiresInSeconds } = once[place] as StateWrite;
+      const { state, expiresInSeconds, group = write.group } = once[place] as StateWrite;
       const longer = Math.max(expiresInSeconds, write.expiresInSeconds);
-      once[place] = { state: mergeState(state, write.state), expiresInSeconds: longer };
+      once[place] = { state: mergeState(state, write.state), expiresInSeconds: longer, ...(group && { group }) };
     }
   }
   const outcomes = await backend.write(once);

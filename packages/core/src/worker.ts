@@ -6,6 +6,7 @@
 import { ConsumerLoop } from './consumer.ts';
 import type { Engine } from './engine.ts';
 import { errorText, MachineryError } from './errors.ts';
+import type { WorkerHealth } from './health.ts';
 import { checkOptions, fn, integer, invalidOption, optional, show, string, timerMs } from './options.ts';
 import { Processor } from './processor.ts';
 import type { Server } from './server.ts';
@@ -111,7 +112,7 @@ export class Worker implements AsyncDisposable {
 
   /**
    * Starts and resolves when the worker has stopped. The first SIGINT or SIGTERM stops taking and waits for running
-   * tasks, the second aborts them and gives their messages back.
+   * tasks, the second aborts them and gives their messages back; with `handleSignals: false` of the server, none does.
    */
   async launch(): Promise<void> {
     const onSignal = (signal: NodeJS.Signals) => {
@@ -120,13 +121,25 @@ export class Worker implements AsyncDisposable {
       );
       void this.quit().catch((error) => this.#report(error));
     };
-    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+    if (this.server.handlesSignals) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     try {
       await this.start();
       await this.#ended;
     } finally {
       process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     }
+  }
+
+  /** @internal `start` was called. */
+  get isStarted(): boolean {
+    return this.#started !== undefined;
+  }
+
+  /** How it is, for probes. */
+  health(): WorkerHealth {
+    const { consumerTag, queue } = this;
+    const { isConnected: connected, isConsuming: consuming, inHand } = this.#loop;
+    return { consumerTag, queue, connected, consuming, inHand, lastSuccessAt: this.#processor.lastSuccessAt };
   }
 
   /** Takes no more messages until `resume`; running tasks go on. */
@@ -162,6 +175,14 @@ export class Worker implements AsyncDisposable {
     if (this.server.getRegisteredTaskNames().length === 0)
       this.server.logger.warn(`Worker ${this.consumerTag} has no task to run: register them with server.handle first`);
     this.#unguard = guardProcess();
+    const { broker, backend, logger, resultsExpireInSeconds } = this.server;
+    logger.info(`Worker ${this.consumerTag} consumes queue ${this.queue}`, {
+      broker: broker.name,
+      backend: backend.name,
+      concurrency: this.concurrency,
+      resultsExpireInSeconds,
+      tasks: this.server.getRegisteredTaskNames(),
+    });
     try {
       await this.#loop.start();
     } catch (error) {

@@ -117,8 +117,9 @@ abstract class Composed<T, P extends StepResult> implements WorkflowResult<T> {
       await sleep(pauseMs, signal);
       if (signal.aborted) return new Promise(() => {});
       const states = await this.#states();
-      if (states === undefined || tasks.length === 0 || tasks[0]?.readConsumes) continue;
+      if (states === undefined || tasks.length === 0) continue;
       if (states.some((state) => state?.state === 'FAILURE')) await this.#throwFirstFailure();
+      if (tasks[0]?.readConsumes) continue; // what is missing may have been read elsewhere
       if (states.every((state) => state === undefined)) throw expired();
       if (states.some((state) => state !== undefined && !isFinal(state.state))) idleSince = undefined;
       else idleSince ??= Date.now();

@@ -3,6 +3,7 @@
 
 import { sharedAbortController } from './backoff.ts';
 import type { Message } from './broker.ts';
+import { completesChords } from './chords.ts';
 import type { Engine } from './engine.ts';
 import { GroupSendError, MachineryError, NotSupportedError } from './errors.ts';
 import { FollowUps } from './follow-ups.ts';
@@ -12,7 +13,9 @@ import { Persistence } from './persistence.ts';
 import type { GroupPlan } from './plan.ts';
 import { type Sendable, sendAborted } from './sender.ts';
 import { sentAtOf } from './sent-at.ts';
+import type { Signature } from './signature.ts';
 import { newGroupMeta } from './task-state.ts';
+import { etaMs } from './wire/time.ts';
 
 export interface WorkflowOptions {
   /** How many messages may be on their way to the broker at once. Default: as many as a batch holds. */
@@ -35,7 +38,7 @@ export async function sendWorkflow(
   groups: Groups,
   options: WorkflowOptions,
 ): Promise<void> {
-  checkSupport(engine, groups);
+  checkSupport(engine, entries, groups);
   const messages = entries.map((entry) => accepted(engine.sender.encode(entry)));
   await storeGroups(engine, groups, entries, messages);
   const outcomes = await publishAll(engine, messages, options);
@@ -64,13 +67,28 @@ interface Unsent {
   readonly error: Error;
 }
 
-function checkSupport({ backend, results }: Engine, { groups, hasChords }: Groups): void {
+function checkSupport(
+  { backend, clock, results, sender }: Engine,
+  entries: readonly Sendable[],
+  { groups, hasChords }: Groups,
+): void {
   const { maxGroupSize = Number.POSITIVE_INFINITY } = backend.capabilities;
-  if (hasChords && !results.mayRead) throw new NotSupportedError(backend.name, 'chords');
+  if (hasChords && !completesChords({ backend, results })) throw new NotSupportedError(backend.name, 'chords');
   for (const { members } of groups) {
     if (members.length > maxGroupSize)
       throw new NotSupportedError(backend.name, `groups of ${members.length} tasks: ${maxGroupSize} is the most`);
   }
+  if (!hasChords || results.mayRead) return;
+  const seconds = sender.expiresInSeconds(undefined);
+  if (dueApartMs(entries, clock.now()) <= seconds * 1_000) return;
+  const text = `chords of tasks that are due more than ${seconds} s apart: the states of the first would expire before the last one ends`;
+  throw new NotSupportedError(backend.name, text);
+}
+
+/** How much later than the first of them the last one may begin, in milliseconds. */
+function dueApartMs(tasks: readonly Signature[], now: number): number {
+  const due = tasks.map(({ eta }) => (eta === undefined ? now : Math.max(now, etaMs(eta)))).toSorted((a, b) => a - b);
+  return (due.at(-1) ?? 0) - (due[0] ?? 0);
 }
 
 function accepted(message: Message | MachineryError): Message {

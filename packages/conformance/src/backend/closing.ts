@@ -65,6 +65,9 @@ export function testClosing(suite: BackendSuite): void {
       await assert.rejects(() => backend.renewGroup(groupUuid, longSeconds), closed);
       await assert.rejects(() => backend.claimChord(group.groupUuid, uuid), closed);
       await assert.rejects(() => backend.finishChord(groupUuid), closed);
+      const { takeGroup } = backend;
+      if (takeGroup)
+        await assert.rejects(() => takeGroup.call(backend, { uuid: groupUuid, taskCount: 1 }, false), closed);
     });
 
     suite.it('lets calls under way end, in whatever way', async (open) => {

@@ -45,7 +45,9 @@ export function testContract(suite: BackendSuite, limitsByOptions: BackendUnderT
 
     suite.it('it has an optional method exactly if it declares it', async (open) => {
       const backend = await open();
-      assert.equal(typeof backend.watch, suite.declares.push === true ? 'function' : 'undefined');
+      const { push, takesGroups } = suite.declares;
+      assert.equal(typeof backend.watch, push === true ? 'function' : 'undefined');
+      assert.equal(typeof backend.takeGroup, takesGroups === true ? 'function' : 'undefined');
     });
 
     suite.it('every instance says the same', async (open) => {
@@ -68,8 +70,8 @@ export function testContract(suite: BackendSuite, limitsByOptions: BackendUnderT
 }
 
 /** A flag that is false is as good as absent. */
-function plain({ storesResults, push = false, readConsumes = false, ...limits }: BackendCapabilities): unknown {
-  return { storesResults, push, readConsumes, ...limits };
+function plain(capabilities: BackendCapabilities): unknown {
+  return { push: false, readConsumes: false, takesGroups: false, ...capabilities };
 }
 
 /** What a client would open at once: a socket, the look-up of an address, a thread. */

@@ -12,6 +12,7 @@ import { testGroups } from './groups.ts';
 import { testMerging } from './merging.ts';
 import { testRoundTrips } from './round-trips.ts';
 import { testStoringNothing } from './storing-nothing.ts';
+import { testTakingGroups } from './taking-groups.ts';
 import { testWatching } from './watching.ts';
 
 /**
@@ -32,6 +33,7 @@ export function testBackend(runner: Runner, underTest: BackendUnderTest): void {
   testExpiry(suite);
   testGroups(suite);
   testChordClaims(suite);
+  if (underTest.declares.takesGroups === true) testTakingGroups(suite);
   if (underTest.declares.push === true) testWatching(suite);
   testClosing(suite);
 }

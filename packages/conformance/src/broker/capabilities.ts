@@ -50,6 +50,14 @@ export function capabilities({ it, capabilities: declared, underTest }: Suite): 
     assert.equal(typeof broker.delayedMessages, declared.listDelayed ? 'function' : 'undefined', 'delayedMessages');
   });
 
+  it('answers a ping where it has one, and none after it was closed', async (scene) => {
+    const { broker } = scene;
+    if (broker.ping === undefined) return;
+    await scene.patiently('the ping to be answered', broker.ping());
+    await broker.close();
+    await scene.rejects(broker.ping(), 'ERR_MACHINERY_CLOSED');
+  });
+
   it(`${declared.listPending ? 'lists' : 'refuses to list'} pending tasks through a server`, async (scene) => {
     await using server = serverOf(scene);
     const listing = server.pendingTasks(scene.queue);

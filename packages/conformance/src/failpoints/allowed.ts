@@ -75,8 +75,20 @@ const unackedAttempt: Readonly<Partial<Record<FailpointName, Allowance>>> = {
   'after-state:SUCCESS': { own: none, later: perhaps, blind: again },
 };
 
-/** What is allowed at a failpoint; `retried`: the attempt at which it lies ends in RETRY. */
-export function allowedAt(failpoint: Failpoint, retried: boolean): Allowance {
+/**
+ * What is allowed at a failpoint. `retried`: the attempt at which it lies ends in RETRY. `blind`: workers cannot see that a redelivered
+ * task is done, nor what became of a callback.
+ */
+export function allowedAt(failpoint: Failpoint, retried: boolean, blind: boolean): Allowance {
+  const seeing = seeingAt(failpoint, retried);
+  if (!blind) return seeing;
+  const { point, task } = failpoint;
+  // What was in hand may have been acked, and the callback may have been among it.
+  if (task === undefined) return { ...seeing, own: perhaps, chord: [0, 2] };
+  return { ...seeing, own: seeing.blind, ...(point === 'after-callback-failure' && { chord: perhaps }) };
+}
+
+function seeingAt(failpoint: Failpoint, retried: boolean): Allowance {
   const { point, task, attempt = 1, nth = 1 } = failpoint;
   return (
     (failpoint.unacked && ((attempt > 1 && unackedAttempt[point]) || unacked[point])) ||

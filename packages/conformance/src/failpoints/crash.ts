@@ -147,7 +147,7 @@ class Crash {
     const { task, attempt = 1, unacked } = this.#failpoint;
     if (blind && unacked) return; // all of it runs again, and so does what it sends
     const retried = task !== undefined && tasks[task]?.runs === 2 && attempt === 1;
-    const allowance = allowedAt(this.#failpoint, retried);
+    const allowance = allowedAt(this.#failpoint, retried, blind);
     const inHand = task === undefined ? sent : [task];
     const extras = new Map<string, Extra | undefined>();
     for (const name of inHand) {
@@ -157,7 +157,7 @@ class Crash {
       }
       for (const it of laterThan(this.#scenario, name)) extras.set(it, allowance.later);
     }
-    for (const name of inHand) extras.set(name, blind ? allowance.blind : allowance.own);
+    for (const name of inHand) extras.set(name, allowance.own);
     for (const [name, { runs = 1 }] of Object.entries(tasks)) {
       const count = this.#entries().filter((entry) => entry.event === 'run' && entry.task === name).length;
       const extra = runs === 0 ? undefined : extras.get(name);

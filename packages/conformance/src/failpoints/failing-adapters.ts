@@ -20,6 +20,7 @@ const lingerMs = 20;
 /** @param killed is called right before the process is killed. */
 export function armFailpoint({ broker, backend }: Adapters, failpoint: Failpoint, killed: () => void): ArmedAdapters {
   const hands = new Hands(failpoint);
+  const { takeGroup } = backend;
   const die = (): Promise<never> => {
     setTimeout(() => {
       killed();
@@ -68,6 +69,12 @@ export function armFailpoint({ broker, backend }: Adapters, failpoint: Failpoint
         await backend.finishChord(group);
         if (hands.reaches('after-flag')) await die();
       },
+      ...(takeGroup && {
+        async takeGroup(group, again) {
+          const taken = await takeGroup.call(backend, group, again);
+          return taken !== undefined && hands.reaches('after-claim') ? die() : taken;
+        },
+      }),
     }),
   };
 }

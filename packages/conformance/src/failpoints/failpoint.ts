@@ -23,7 +23,7 @@ export type FailpointName =
   | 'after-publish'
   /** The next attempt is published; the message of this one is not acked. */
   | 'after-retry-publish'
-  /** The member has claimed its chord; the callback is not sent. */
+  /** The member has claimed its chord, or taken its states; the callback is not sent. */
   | 'after-claim'
   /** The chord is marked as finished; the member's message is not acked. */
   | 'after-flag'

@@ -20,7 +20,7 @@ export interface FailpointOptions {
   readonly patienceMs?: number;
   /** How many crashes run at once. Default: 4. */
   readonly concurrency?: number;
-  /** Whether workers can complete chords: not where reading a state takes it away. Default: true. */
+  /** Whether workers can complete chords: not where reading a state takes it away and there is no `takeGroup`. Default: true. */
   readonly chords?: boolean;
 }
 

@@ -21,6 +21,7 @@ export function report(entry: Entry): void {
 /** Reports what the adapters have done, after it is done; settlements before, as they may be done without an answer. */
 export function journaled({ broker, backend }: Adapters): Adapters {
   const names = new Map<string, string>();
+  const { takeGroup } = backend;
   return {
     broker: overlay(broker, {
       sendingWith: () => undefined, // it would pass these by
@@ -55,6 +56,13 @@ export function journaled({ broker, backend }: Adapters): Adapters {
         await backend.finishChord(group);
         report({ event: 'flag', task: '' });
       },
+      ...(takeGroup && {
+        async takeGroup(group, again) {
+          const taken = await takeGroup.call(backend, group, again);
+          if (taken !== undefined) report({ event: 'claim', task: '', detail: `took ${taken.states.length} states` });
+          return taken;
+        },
+      }),
     }),
   };
 }

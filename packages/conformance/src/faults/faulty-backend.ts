@@ -9,6 +9,7 @@ import {
   MachineryError,
   type Outcome,
   type StateWrite,
+  type TakenGroup,
   type TaskState,
 } from '@machinery/core';
 import { exceptFor, Faults } from './faults.ts';
@@ -21,7 +22,8 @@ export type BackendCall =
   | 'readGroup'
   | 'renewGroup'
   | 'claimChord'
-  | 'finishChord';
+  | 'finishChord'
+  | 'takeGroup';
 
 export class FaultyBackend implements Backend {
   readonly contractVersion: Backend['contractVersion'];
@@ -29,7 +31,7 @@ export class FaultyBackend implements Backend {
   readonly capabilities: BackendCapabilities;
   /** What fails: see there. While there is an outage, watchers are told nothing. */
   readonly faults = new Faults<BackendCall>(
-    ['write', 'read', 'purge', 'initGroup', 'readGroup', 'renewGroup', 'claimChord', 'finishChord'],
+    ['write', 'read', 'purge', 'initGroup', 'readGroup', 'renewGroup', 'claimChord', 'finishChord', 'takeGroup'],
     (call) => new MachineryError('ERR_MACHINERY_BACKEND_UNAVAILABLE', `The backend is away (${call}), on purpose`),
   );
   /** Answers the outcome of a state that is not to reach the backend; undefined lets it pass. */
@@ -38,6 +40,7 @@ export class FaultyBackend implements Backend {
   statesRead = 0;
   /** How many states were to be stored. */
   statesWritten = 0;
+  readonly takeGroup?: NonNullable<Backend['takeGroup']>;
   readonly watch?: (taskUuid: string, listener: (state: TaskState) => void) => () => void;
   readonly #inner: Backend;
 
@@ -46,7 +49,17 @@ export class FaultyBackend implements Backend {
     this.contractVersion = inner.contractVersion;
     this.name = inner.name;
     this.capabilities = inner.capabilities;
-    const { watch } = inner;
+    const { takeGroup, watch } = inner;
+    if (takeGroup !== undefined)
+      this.takeGroup = async (group, again) => {
+        let taken: TakenGroup | undefined;
+        try {
+          return await this.faults.pass('takeGroup', async () => (taken = await takeGroup.call(inner, group, again)));
+        } catch (error) {
+          await taken?.release(); // as a server does that loses whoever took it
+          throw error;
+        }
+      };
     if (watch !== undefined)
       this.watch = (taskUuid, listener) =>
         watch.call(inner, taskUuid, (state) => {

@@ -177,7 +177,8 @@ export function testOrders(suite: WorkflowSuite): void {
       await scene.within('the first worker to stop', first.quit());
       await scene.drained();
       await scene.quiet();
-      assert.deepEqual([scene.log.times('b'), scene.log.times('z')], [1, 1]);
+      const bRuns = suite.takesGroups ? 2 : 1; // workers cannot read that it is done
+      assert.deepEqual([scene.log.times('b'), scene.log.times('z')], [bRuns, 1]);
     });
   });
 }

@@ -24,8 +24,9 @@ export function testWorkflows(runner: Runner, underTest: WorkflowsUnderTest): vo
     suite.many(
       `${suite.chords ? 'stores' : 'does not store'} results so that workers can complete chords`,
       async () => {
-        const { storesResults, readConsumes } = await suite.backendCapabilities();
-        assert.equal(storesResults && readConsumes !== true, suite.chords);
+        const { storesResults, readConsumes, takesGroups } = await suite.backendCapabilities();
+        assert.equal(storesResults && (readConsumes !== true || takesGroups === true), suite.chords);
+        assert.equal(takesGroups ?? false, suite.takesGroups);
       },
       suite.patienceMs,
     );

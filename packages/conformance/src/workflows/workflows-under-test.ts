@@ -13,10 +13,13 @@ export interface WorkflowsUnderTest {
   /** Makes what a queue needs before it is used, where the broker does not do so by itself. */
   prepareQueue?(queue: string): Promise<void>;
   /**
-   * Whether the backend stores results and reading one leaves it there, so that workers can complete chords. Default: true.
+   * Whether the backend stores results so that workers can complete chords: reading one leaves it there, or it has `takeGroup`.
+   * Default: true.
    * False: only chains and groups are made, at random.
    */
   readonly chords?: boolean;
+  /** Whether workers take the states of a group, as the backend declares. Default: false. */
+  readonly takesGroups?: boolean;
   /** How long one workflow may take, in milliseconds. Default: 10,000. */
   readonly patienceMs?: number;
   /** How many random workflows are run. Default: 100. */
@@ -28,6 +31,7 @@ export class WorkflowSuite {
   readonly patienceMs: number;
   readonly runs: number;
   readonly chords: boolean;
+  readonly takesGroups: boolean;
   #define: Runner['it'] = () => {};
   readonly #runner: Runner;
   readonly #underTest: WorkflowsUnderTest;
@@ -38,6 +42,7 @@ export class WorkflowSuite {
     this.patienceMs = underTest.patienceMs ?? 10_000;
     this.runs = underTest.runs ?? 100;
     this.chords = underTest.chords ?? true;
+    this.takesGroups = underTest.takesGroups ?? false;
   }
 
   /** Topics without cases are left out: some runners fail on them. */

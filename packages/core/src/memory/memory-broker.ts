@@ -97,6 +97,11 @@ export class MemoryBroker implements Broker {
     return Promise.resolve(consumer);
   }
 
+  /** @throws MachineryError ERR_MACHINERY_CLOSED */
+  async ping(): Promise<void> {
+    if (this.#closed) throw closedError();
+  }
+
   async pendingMessages(queue: string, limit: number): Promise<string[]> {
     return this.#queues.get(queue)?.bodies(limit) ?? [];
   }

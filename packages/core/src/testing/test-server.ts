@@ -106,6 +106,7 @@ const checks: Record<keyof TestServerOptions, Check> = {
   programName: passedOn,
   defaultQueue: passedOn,
   resultsExpireInSeconds: passedOn,
+  handleSignals: passedOn,
   logger: passedOn,
   telemetry: passedOn,
   prePublishHandler: passedOn,

@@ -35,6 +35,7 @@ export class FaultyBroker implements Broker {
   onConsume: (next: () => Promise<Consumer>) => Promise<Consumer> = (next) => next();
   onExchange: (settled: readonly Settlement[], next: () => Promise<Delivery[]>) => Promise<Delivery[]> = (_, next) =>
     next();
+  onPing: () => Promise<void> = async () => {};
   onSettle: (settled: readonly Settlement[], next: () => Promise<void>) => Promise<void> = (_, next) => next();
 
   constructor(options: MemoryBrokerOptions = {}) {
@@ -51,6 +52,10 @@ export class FaultyBroker implements Broker {
       });
       return outcomes;
     });
+  }
+
+  ping(): Promise<void> {
+    return this.onPing();
   }
 
   consume(options: ConsumeOptions): Promise<Consumer> {

@@ -1,6 +1,9 @@
 // A worker's life: start, quit, pause, resume. What the second quit does is in abort.test.ts, signals in launch.test.ts.
 
 import { beforeEach, describe, expect, it } from 'vitest';
+import { silentLogger } from '../../src/logger.ts';
+import { MemoryBackend, MemoryBroker } from '../../src/memory/index.ts';
+import { Server } from '../../src/server.ts';
 import { brokerAway } from './faulty-broker.ts';
 import { type Gate, gate, nextTurn } from './journal.ts';
 import { type TestServer, testServer } from './test-server.ts';
@@ -160,6 +163,40 @@ describe('launch', () => {
     await worker.quit();
     await launched;
     expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(before);
+  });
+
+  it('says what it does when it starts', async () => {
+    await test.startWorker({ concurrency: 3 });
+    expect(test.logger.items.filter(({ level }) => level === 'info')).toEqual([
+      {
+        level: 'info',
+        text: 'Worker worker-1 consumes queue q',
+        details: [
+          {
+            broker: 'FaultyBroker',
+            backend: test.backend.name,
+            concurrency: 3,
+            resultsExpireInSeconds: 3_600,
+            tasks: ['wait', 'echo'],
+          },
+        ],
+      },
+    ]);
+  });
+
+  it('leaves signals alone when the server does not handle them', async () => {
+    const before = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
+    await using server = new Server({
+      broker: new MemoryBroker(),
+      backend: new MemoryBackend(),
+      logger: silentLogger,
+      handleSignals: false,
+    });
+    const worker = server.newWorker('w');
+    const launched = worker.launch();
+    expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(before);
+    await worker.quit();
+    await launched;
   });
 });
 

@@ -305,7 +305,7 @@ describe('a broker whose consumer fails', () => {
     away = true;
     await (await echo(2)).get();
     await (await echo(3)).get();
-    await test.logger.until((items) => items.filter(({ level }) => level === 'info').length === 2);
+    await test.logger.until((items) => items.filter(({ text }) => text.includes('answers again')).length === 2);
     expect(test.logger.texts('warn')).toHaveLength(2);
   });
 });

@@ -119,15 +119,19 @@ describe('while tasks are quick', () => {
   });
 
   it.each([
-    [4, 40],
+    [4, 300],
+    [290, 300],
     [1_000, 1_000],
-  ])('ten are taken ahead for each slot by default, up to 1,000: of %i slots %i', async (concurrency, ahead) => {
-    await test.startWorker({ concurrency });
-    await warm(concurrency + ahead);
-    await put(...named('quick', 1, 5_000));
-    await test.broker.idle();
-    expect(mostWanted()).toBe(concurrency + ahead);
-  });
+  ])(
+    'by default as many are taken ahead as make 300 with the slots: %i slots ask for %i',
+    async (concurrency, wanted) => {
+      await test.startWorker({ concurrency });
+      await warm(wanted);
+      await put(...named('quick', 1, 5_000));
+      await test.broker.idle();
+      expect(mostWanted()).toBe(wanted);
+    },
+  );
 
   it('what waits does not grow while states cannot be written', async () => {
     await startWarm();
