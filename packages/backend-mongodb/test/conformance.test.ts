@@ -13,8 +13,8 @@ afterAll(() => mongo?.stop());
 
 const { '@machinery/backend-mongodb': declares } = declaredBackends;
 describe.skipIf(mongo === undefined || declares === undefined)('MongoBackend', () => {
-  const create = () => new MongoBackend({ url, database: 'conformance' });
-  testBackend(runner, { create, declares: declares ?? { storesResults: false } });
+  const create = () => new MongoBackend({ url, database: 'conformance', commandTimeoutMs: 20_000 });
+  testBackend(runner, { create, declares: declares ?? { storesResults: false }, patienceMs: 20_000 });
 });
 
 describe.skipIf(mongo === undefined)('workflows on MongoBackend', () => {

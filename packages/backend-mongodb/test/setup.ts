@@ -17,9 +17,10 @@ export function stopped<S extends { stop(): Promise<void> }>(server: S | undefin
   return server;
 }
 
-/** A backend, and what it warns of. */
+/** A backend, patient with a machine that is busy, and what it warns of. */
 export function open(options: MongoBackendOptions): MongoBackend & { readonly warnings: string[] } {
-  const backend = new MongoBackend(options);
+  const patience = options.client === undefined ? { connectTimeoutMs: 20_000, commandTimeoutMs: 20_000 } : {};
+  const backend = new MongoBackend({ ...patience, ...options });
   const warnings: string[] = [];
   const logger: Logger = { debug() {}, info() {}, warn: (text) => void warnings.push(text), error() {} };
   backend.attach({ logger });
