@@ -4,7 +4,7 @@
 import type { GroupMeta, StateName, TaskResult, TaskState } from '@machinery/core';
 import { Binary, Double } from 'mongodb';
 
-export interface ResultDocument {
+interface ResultDocument {
   readonly type: string;
   readonly value: unknown;
 }

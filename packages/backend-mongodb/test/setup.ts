@@ -40,7 +40,7 @@ export function newUuid(what: 'task' | 'group' = 'task'): string {
   return `${what}_${Date.now()}-${process.pid}-${++last}`;
 }
 
-export const sentAt = '2026-11-21T08:00:00.123Z';
+const sentAt = '2026-11-21T08:00:00.123Z';
 
 export function write(taskUuid: string, state: TaskState['state'], more: Partial<TaskState> = {}): StateWrite {
   const results = state === 'SUCCESS' ? { results: [{ type: 'int64', value: 2 }] } : {};
