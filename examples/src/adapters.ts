@@ -3,6 +3,7 @@
 import { AmqpBackend } from '@machinery/backend-amqp';
 import { MemcacheBackend } from '@machinery/backend-memcache';
 import { DynamoBackend } from '@machinery/backend-dynamodb';
+import { MongoBackend } from '@machinery/backend-mongodb';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { PubSubBroker } from '@machinery/broker-pubsub';
@@ -28,6 +29,7 @@ const dynamoBackend = (url: string) => {
 };
 const dynamoEmulator = (url: string) =>
   new DynamoBackend({ endpoint: url.replace('dynamodb+', ''), createTables: true });
+const mongoBackend = (url: string) => new MongoBackend({ url });
 
 const brokers = new Map<string, (url: string) => Broker>([
   ['memory://', () => new MemoryBroker()],
@@ -51,6 +53,8 @@ const backends = new Map<string, (url: string) => Backend>([
   ['memcache://', (url: string) => new MemcacheBackend({ url })],
   ['dynamodb://', dynamoBackend],
   ['dynamodb+http://', dynamoEmulator],
+  ['mongodb://', mongoBackend],
+  ['mongodb+srv://', mongoBackend],
 ]);
 
 export function brokerOf(url: string): Broker {

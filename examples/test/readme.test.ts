@@ -41,6 +41,15 @@ vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 vi.stubEnv('AMQP_URL', rabbit?.url);
 vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', dynamo.endpoint);
 afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), dynamo.stop()]));
+import { mongoServer, rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, expect, it, vi } from 'vitest';
+import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
+
+const [redis, rabbit, mongo] = [await redisServer(), await rabbitServer(), await mongoServer()];
+vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
+vi.stubEnv('AMQP_URL', rabbit?.url);
+vi.stubEnv('MONGODB_URL', mongo?.url);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), mongo?.stop()]));
 
 const folder = snippetFolder('readme');
 
@@ -85,6 +94,9 @@ it.skipIf(redis === undefined)('runs the program of the SQS broker', { timeout: 
 it('runs the program of the DynamoDB backend', { timeout: 30_000 }, () => {
   const [program = ''] = snippets('packages/backend-dynamodb/README.md');
   expect(run(compile(folder, 'dynamodb-backend', program))).toEqual(
+it.skipIf(mongo === undefined)('runs the program of the MongoDB backend', { timeout: 30_000 }, () => {
+  const [program = ''] = snippets('packages/backend-mongodb/README.md');
+  expect(run(compile(folder, 'mongodb-backend', program))).toEqual(
     printed(program).map((line) => expect.stringMatching(line)),
   );
 });

@@ -10,6 +10,7 @@ export {
   startMemcached,
 } from './memcached.ts';
 export { type DynamoServer, dynamoServer, StartedDynamo, startDynamo } from './dynamodb.ts';
+export { type MongoServer, mongoServer, StartedMongo, startFerret, startMongo } from './mongodb.ts';
 export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
 export { type PubSubServer, pubsubServer, StartedPubSub, startPubSub } from './pubsub.ts';
 export {

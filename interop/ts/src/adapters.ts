@@ -3,6 +3,7 @@
 import { AmqpBackend } from '@machinery/backend-amqp';
 import { MemcacheBackend } from '@machinery/backend-memcache';
 import { DynamoBackend } from '@machinery/backend-dynamodb';
+import { MongoBackend } from '@machinery/backend-mongodb';
 import { RedisBackend } from '@machinery/backend-redis';
 import { AmqpBroker } from '@machinery/broker-amqp';
 import { PubSubBroker } from '@machinery/broker-pubsub';
@@ -42,6 +43,8 @@ const dynamoBackend = ({ backend: url }: AdapterFlags) =>
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
     createTables: true,
   });
+/** Go: its peer takes no other database, whatever the URL says. */
+const mongoBackend = ({ backend: url }: AdapterFlags) => new MongoBackend({ url, database: 'machinery' });
 
 const brokers: Table<Broker> = new Map<string, (flags: AdapterFlags) => Broker>([
   ['redis://', redisBroker],
@@ -62,6 +65,7 @@ const backends: Table<Backend> = new Map<string, (flags: AdapterFlags) => Backen
   ['amqps://', amqpBackend],
   ['memcache://', memcacheBackend],
   ['dynamodb+http://', dynamoBackend],
+  ['mongodb://', mongoBackend],
 ]);
 
 export function brokerOf(flags: AdapterFlags): Broker {
