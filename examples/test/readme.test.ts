@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { redisServer } from '@machinery/services';
 import { afterAll, expect, it, vi } from 'vitest';
-import { compile, run, snippetFolder, snippets } from './snippets.ts';
+import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 
 const redis = await redisServer();
 vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to

@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
-import { dynamoServer, redisServer } from '@machinery/services';
+import { buildGo, dynamoServer, redisServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { casesOf } from '../src/cases.ts';
-import { buildGoPeer, findGo, type Language, Peers } from './peers.ts';
+import { findGoOrSay, type Language, Peers } from './peers.ts';
 
 /** What a Go client cannot read, whoever stored it: DynamoDB's numbers come to it as float64, texts as string, and it takes neither for an integer. */
 const integers = [
@@ -47,13 +47,13 @@ const allCases = casesOf(new Server({ broker: new MemoryBroker(), backend: new M
 const redis = await redisServer();
 const dynamo = redis && (await dynamoServer());
 const backend = `dynamodb+${dynamo?.endpoint}`;
-const go = redis && findGo();
+const go = redis && findGoOrSay();
 const folder = mkdtempSync(join(tmpdir(), 'machinery-interop-'));
 const peers = new Peers();
 
 describe.skipIf(redis === undefined)('interop with states in DynamoDB', { timeout: 120_000 }, () => {
   beforeAll(async () => {
-    if (go !== undefined) await buildGoPeer(go);
+    if (go !== undefined) await buildGo(go, '.');
     const tables = peers.start('TypeScript', ['state', '--backend', backend, '--broker', redis?.url as string, 'none']);
     expect(await tables.ended).toBe(0); // a Go peer does not start without them
   }, 600_000);

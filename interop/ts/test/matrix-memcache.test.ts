@@ -5,13 +5,13 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { redisServer, startMemcached } from '@machinery/services';
+import { buildGo, redisServer, startMemcached } from '@machinery/services';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildGoPeer, findGo, type Language, Peers } from './peers.ts';
+import { findGoOrSay, type Language, Peers } from './peers.ts';
 
 const [redis, first, second] = await Promise.all([redisServer(), startMemcached(), startMemcached()]);
 const isThere = redis !== undefined && first !== undefined && second !== undefined;
-const go = isThere ? findGo() : undefined;
+const go = isThere ? findGoOrSay() : undefined;
 const folder = mkdtempSync(join(tmpdir(), 'machinery-interop-'));
 const peers = new Peers();
 
@@ -32,7 +32,7 @@ const pairs = languages.flatMap((client) => fleets.map((workers) => ({ client, w
 
 describe.skipIf(!isThere)('interop on Redis and Memcached', { timeout: 120_000 }, () => {
   beforeAll(async () => {
-    if (go !== undefined) await buildGoPeer(go);
+    if (go !== undefined) await buildGo(go, '.');
   }, 600_000);
 
   afterAll(async () => {

@@ -7,14 +7,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
-import { mongoServer, redisServer } from '@machinery/services';
+import { buildGo, mongoServer, redisServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { casesOf } from '../src/cases.ts';
-import { buildGoPeer, findGo, type Language, Peers } from './peers.ts';
+import { findGoOrSay, type Language, Peers } from './peers.ts';
 
 const [redis, mongo] = await Promise.all([redisServer(), mongoServer()]);
 const isThere = redis !== undefined && mongo !== undefined;
-const go = isThere ? findGo() : undefined;
+const go = isThere ? findGoOrSay() : undefined;
 const folder = mkdtempSync(join(tmpdir(), 'machinery-interop-'));
 const peers = new Peers();
 const cases = casesOf(new Server({ broker: new MemoryBroker(), backend: new MemoryBackend() }), 0);
@@ -29,7 +29,7 @@ const pairs = languages.flatMap((client) => fleets.map((workers) => ({ client, w
 
 describe.skipIf(!isThere)('interop on Redis and MongoDB', { timeout: 120_000 }, () => {
   beforeAll(async () => {
-    if (go !== undefined) await buildGoPeer(go);
+    if (go !== undefined) await buildGo(go, '.');
   }, 600_000);
 
   afterAll(async () => {

@@ -4,12 +4,12 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { redisServer, sqsServer } from '@machinery/services';
+import { buildGo, redisServer, sqsServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildGoPeer, findGo, type Language, Peers } from './peers.ts';
+import { findGoOrSay, type Language, Peers } from './peers.ts';
 
 const [sqs, redis] = [await sqsServer(), await redisServer()];
-const go = redis && findGo();
+const go = redis && findGoOrSay();
 const folder = mkdtempSync(join(tmpdir(), 'machinery-interop-'));
 const peers = new Peers();
 
@@ -24,7 +24,7 @@ const pairs = languages.flatMap((client) => fleets.map((workers) => ({ client, w
 
 describe.skipIf(redis === undefined)('interop on SQS', { timeout: 120_000 }, () => {
   beforeAll(async () => {
-    if (go !== undefined) await buildGoPeer(go);
+    if (go !== undefined) await buildGo(go, '.');
   }, 600_000);
 
   afterAll(async () => {

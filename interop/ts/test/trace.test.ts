@@ -5,13 +5,13 @@ import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
 import { type Broker, chain, chord, defineTask, int64, rest, Server, silentLogger } from '@machinery/core';
 import { OpenTelemetry } from '@machinery/opentelemetry';
-import { rabbitServer, redisServer } from '@machinery/services';
+import { buildGo, rabbitServer, redisServer } from '@machinery/services';
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { buildGoPeer, findGo, Peers } from './peers.ts';
+import { findGoOrSay, Peers } from './peers.ts';
 
 const [redis, rabbit] = [await redisServer(), await rabbitServer()];
-const go = redis && findGo();
+const go = redis && findGoOrSay();
 const peers = new Peers();
 
 new NodeTracerProvider().register(); // the context, and W3C in the headers; each test has spans of its own
@@ -20,7 +20,7 @@ const add = defineTask('add', { args: rest(int64), returns: int64 }); // which G
 const collect = defineTask('collect', { args: rest(int64), returns: int64 });
 
 describe.skipIf(go === undefined)('a trace through a Go worker', { timeout: 60_000 }, () => {
-  beforeAll(() => buildGoPeer(go as string), 600_000);
+  beforeAll(() => buildGo(go as string, '.'), 600_000);
   afterAll(async () => {
     await peers.end();
     await Promise.all([rabbit?.stop(), redis?.stop()]);
