@@ -3,8 +3,9 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
-// Packages resolve each other to their sources, so no test depends on a stale build.
-const conditions = ['@machinery/source', 'module', 'node', 'development|production'];
+// Packages resolve each other to their sources, so no test depends on a stale build. Without `module`, which Node does not know, and which
+// leads to files that only bundlers can load.
+const conditions = ['@machinery/source', 'node', 'development|production'];
 
 const packages = join(import.meta.dirname, 'packages');
 const others = ['examples', 'interop/ts', 'soak', 'benchmarks'].map((path) => join(import.meta.dirname, path));

@@ -33,7 +33,7 @@ function bench() {
   );
 }
 
-/** Kills workers and Redis under load, and looks whether anything is lost. */
+/** Kills workers, and Redis or RabbitMQ (`--broker amqp`), under load, and looks whether anything is lost. */
 function soak() {
   return (
     turbo('build', '--filter=@machinery/soak') || run(process.execPath, [join(root, 'soak/dist/main.js'), ...args])

@@ -1,4 +1,4 @@
-// `npm run bench [-- --quick --cell drain,chord --system machinery,bullmq --rounds 5 --save node20 --from file.json]`
+// `npm run bench [-- --quick --broker amqp --cell drain,chord --system machinery,bullmq --rounds 5 --save node20 --from file.json]`
 // Measures all systems, or shows a run from its raw numbers. `--save` keeps them and writes docs/performance.md.
 
 import { readFileSync } from 'node:fs';
@@ -9,11 +9,12 @@ import { failures, table, targetTable } from './report/table.ts';
 import { about, save, write } from './report/write.ts';
 import { type Run, run } from './run.ts';
 import { full, quick } from './sizes.ts';
-import { isOneOf, systems } from './systems.ts';
+import { type BrokerName, isOneOf, systems } from './systems.ts';
 
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
+    broker: { type: 'string', default: 'redis' },
     cell: { type: 'string' },
     system: { type: 'string' },
     rounds: { type: 'string' },
@@ -33,10 +34,15 @@ function chosen<T extends { readonly name: string }>(all: readonly T[], list: st
 }
 
 async function measure(): Promise<Run> {
+  const broker = values.broker as BrokerName;
+  if (!Object.hasOwn(systems, broker)) {
+    console.error(`There is no ${broker}; there are ${Object.keys(systems).join(', ')}`);
+    process.exit(2);
+  }
   const base = values.quick ? quick : full;
   const sizes = { ...base, rounds: Number(values.rounds ?? base.rounds) };
   const some = chosen(cells, values.cell).filter(({ slow }) => !(slow && values.quick && values.cell === undefined));
-  const what = { cells: some, systems: chosen(systems, values.system) };
+  const what = { broker, cells: some, systems: chosen(systems[broker], values.system) };
   return run({ ...what, sizes, log: (line) => console.log(line) });
 }
 

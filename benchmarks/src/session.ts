@@ -1,9 +1,10 @@
-// One system in one cell of one round: a Redis of its own, and the processes that it asks for.
+// One system in one cell of one round: a Redis or a queue of its own, and the processes that it asks for.
 
 import { startRedis } from '@machinery/services';
 import { Redis } from 'ioredis';
 import { Peer } from './peer.ts';
-import type { Sizes } from './sizes.ts';
+import type { Rabbit } from './rabbit.ts';
+import { type Sizes, sharedOut } from './sizes.ts';
 import type { SystemRow } from './systems.ts';
 
 interface OwnRedis {
@@ -12,35 +13,38 @@ interface OwnRedis {
   stop(): Promise<void>;
 }
 
+interface Servers {
+  readonly redis?: OwnRedis;
+  readonly queue?: { readonly url: string; readonly name: string };
+}
+
 export class Session implements AsyncDisposable {
   readonly sizes: Sizes;
   readonly #system: SystemRow;
-  readonly #redis: OwnRedis | undefined;
+  readonly #servers: Servers;
   readonly #peers: Peer[] = [];
   #sender: Peer | undefined;
   #worker: Peer | undefined;
 
-  private constructor(system: SystemRow, sizes: Sizes, redis: OwnRedis | undefined) {
+  private constructor(system: SystemRow, sizes: Sizes, servers: Servers) {
     this.#system = system;
     this.sizes = sizes;
-    this.#redis = redis;
+    this.#servers = servers;
   }
 
-  static async start(system: SystemRow, sizes: Sizes): Promise<Session> {
-    if (system.noRedis) return new Session(system, sizes, undefined);
-    const redis = await startRedis();
-    if (redis === undefined) throw new Error('There is no redis-server');
-    const client = new Redis(redis.url);
-    const stop = async () => {
-      client.disconnect();
-      await redis.stop();
-    };
-    return new Session(system, sizes, { url: redis.url, client, stop });
+  static async start(system: SystemRow, sizes: Sizes, rabbit: Rabbit): Promise<Session> {
+    const queue = system.needsRabbit && { url: await rabbit.url(), name: rabbit.newQueue() };
+    const redis = system.noRedis ? undefined : await ownRedis();
+    return new Session(system, sharedOut(sizes, system.share ?? 1), {
+      ...(redis && { redis }),
+      ...(queue && { queue }),
+    });
   }
 
   get redis(): Redis {
-    if (this.#redis === undefined) throw new Error(`${this.#system.title} has no Redis`);
-    return this.#redis.client;
+    const { redis } = this.#servers;
+    if (redis === undefined) throw new Error(`${this.#system.title} has no Redis`);
+    return redis.client;
   }
 
   get sender(): Peer {
@@ -61,7 +65,9 @@ export class Session implements AsyncDisposable {
   newPeer(): Peer {
     const program = this.#system.program();
     if (program === undefined) throw new Error(`${this.#system.title} is not there`);
-    const peer = new Peer(program, { ...this.#system.config, redis: this.#redis?.url }, this.sizes.limitMs.request);
+    const { redis, queue } = this.#servers;
+    const config = { ...this.#system.config, redis: redis?.url, amqp: queue?.url, queue: queue?.name };
+    const peer = new Peer(program, config, this.sizes.limitMs.request);
     this.#peers.push(peer);
     return peer;
   }
@@ -84,6 +90,17 @@ export class Session implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#peers.map((peer) => peer.kill()));
-    await this.#redis?.stop();
+    await this.#servers.redis?.stop();
   }
+}
+
+async function ownRedis(): Promise<OwnRedis> {
+  const redis = await startRedis();
+  if (redis === undefined) throw new Error('There is no redis-server');
+  const client = new Redis(redis.url);
+  const stop = async () => {
+    client.disconnect();
+    await redis.stop();
+  };
+  return { url: redis.url, client, stop };
 }

@@ -11,6 +11,8 @@ export interface Sizes {
   readonly chords: { readonly [size: number]: number };
   /** The first is due after `leadMs`, when all have been sent. */
   readonly delayed: { readonly tasks: number; readonly overMs: number; readonly leadMs: number };
+  /** Due in one instant, after `leadMs`. */
+  readonly burst: { readonly tasks: number; readonly leadMs: number };
   readonly crash: { readonly tasks: number; readonly taskMs: number };
   readonly idleMs: number;
   /** What takes longer is reported as "more than". */
@@ -32,7 +34,8 @@ export const full: Sizes = {
   warmUp: 20_000,
   pings: 500,
   chords: { 10: 50, 100: 20, 1000: 5, 10000: 1 },
-  delayed: { tasks: 2_000, overMs: 4_000, leadMs: 2_000 },
+  delayed: { tasks: 2_000, overMs: 4_000, leadMs: 4_000 },
+  burst: { tasks: 1_000, leadMs: 3_000 },
   crash: { tasks: 2_000, taskMs: 50 },
   idleMs: 10_000,
   limitMs: { warmUp: 5_000, latency: 30_000, chord: 60_000, delayed: 20_000, crash: 120_000, request: 300_000 },
@@ -45,7 +48,13 @@ export const quick: Sizes = {
   pings: 100,
   chords: { 10: 10, 100: 5, 1000: 2, 10000: 1 },
   delayed: { tasks: 500, overMs: 500, leadMs: 500 },
+  burst: { tasks: 1_000, leadMs: 3_000 },
   crash: { tasks: 2_000, taskMs: 50 },
   idleMs: 1_000,
   limitMs: { warmUp: 500, latency: 2_000, chord: 2_000, delayed: 500, crash: 22_000, request: 20_000 },
 };
+
+/** The same for one that is given a part of the tasks. */
+export function sharedOut(sizes: Sizes, share: number): Sizes {
+  return { ...sizes, tasks: Math.ceil(sizes.tasks * share), warmUp: Math.ceil(sizes.warmUp * share) };
+}

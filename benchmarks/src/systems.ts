@@ -1,8 +1,10 @@
-// The systems. A new one is a program that answers the requests (see the README) and a row here.
+// The systems, by the broker that they are measured on. A new one is a program that answers the requests (see the README) and a row here.
 
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { buildGo } from './go.ts';
+
+export type BrokerName = 'redis' | 'amqp';
 
 export interface SystemRow {
   readonly name: string;
@@ -13,6 +15,11 @@ export interface SystemRow {
   /** Sender and worker are one process. */
   readonly oneProcess?: boolean;
   readonly noRedis?: boolean;
+  readonly needsRabbit?: boolean;
+  /** Its results are queues, thousands of them, that nobody else shall have. */
+  readonly leavesQueues?: boolean;
+  /** The part of each cell's tasks that it is given, as it is slow. Default: 1. */
+  readonly share?: number;
   /** Cells or their families, all others or only these. */
   readonly lacks?: readonly string[];
   readonly only?: readonly string[];
@@ -22,8 +29,10 @@ export interface SystemRow {
 const node = (name: string) => () =>
   [process.execPath, fileURLToPath(new URL(`../dist/programs/${name}.js`, import.meta.url))] as const;
 const go = (name: string) => () => buildGo(name);
+/** Cells that ask Redis what happened there. */
+const ofRedis = ['memory', 'commands'];
 
-export const systems: readonly SystemRow[] = [
+const onRedis: readonly SystemRow[] = [
   { name: 'machinery', title: 'Machinery', program: node('machinery') },
   {
     name: 'machinery-one-thread',
@@ -58,6 +67,53 @@ export const systems: readonly SystemRow[] = [
     lacks: ['crash', 'memory', 'commands'],
   },
 ];
+
+const onRabbit: readonly SystemRow[] = [
+  { name: 'machinery', title: 'Machinery, results in Redis', program: node('machinery'), lacks: ofRedis },
+  {
+    name: 'machinery-prefetch',
+    title: 'the same, prefetch 1,000',
+    program: node('machinery'),
+    config: { prefetch: 1_000 },
+    only: ['drain'],
+  },
+  {
+    name: 'machinery-amqp',
+    title: 'Machinery, results in RabbitMQ',
+    program: node('machinery'),
+    config: { results: 'amqp' },
+    noRedis: true,
+    leavesQueues: true,
+    share: 0.25,
+    only: ['drain-100'],
+  },
+  {
+    name: 'go-machinery',
+    title: 'Go Machinery, results in Redis',
+    program: go('machinery'),
+    lacks: [...ofRedis, 'enqueue-bulk', 'delayed'],
+  },
+  {
+    name: 'go-machinery-amqp',
+    title: 'Go Machinery, results in RabbitMQ',
+    program: go('machinery'),
+    config: { results: 'amqp' },
+    noRedis: true,
+    leavesQueues: true,
+    share: 0.05,
+    only: ['drain-100'],
+  },
+  {
+    name: 'raw',
+    title: 'raw amqplib',
+    program: node('raw-amqp'),
+    oneProcess: true,
+    noRedis: true,
+    only: ['enqueue', 'drain'],
+  },
+].map((row) => ({ ...row, needsRabbit: true }));
+
+export const systems: { readonly [broker in BrokerName]: readonly SystemRow[] } = { redis: onRedis, amqp: onRabbit };
 
 /** Whether a name is one of these, or of a family of them: `drain-100` is of `drain`. */
 export function isOneOf(name: string, names: readonly string[]): boolean {

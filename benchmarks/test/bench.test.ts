@@ -28,8 +28,9 @@ const tiny: Sizes = {
 
 function measure(names: readonly string[], which: readonly string[], sizes = tiny): Promise<Run> {
   return run({
+    broker: 'redis',
     cells: cells.filter(({ name }) => isOneOf(name, which)),
-    systems: systems.filter(({ name }) => names.includes(name)),
+    systems: systems.redis.filter(({ name }) => names.includes(name)),
     sizes,
     log: () => {},
   });
@@ -91,6 +92,6 @@ it('fail when the counts are wrong', async () => {
     program: () => [process.execPath, '-e', script] as const,
   };
   const drain = cells.filter(({ name }) => name === 'drain-100');
-  const result = await run({ cells: drain, systems: [cheat], sizes: tiny, log: () => {} });
+  const result = await run({ broker: 'redis', cells: drain, systems: [cheat], sizes: tiny, log: () => {} });
   expect(failures(result)).toEqual(['drain-100, cheat, round 1: 2 runs of 1 tasks, expected 60 of 60']);
 });

@@ -4,11 +4,27 @@ import { execFile } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePort, rabbitServer, redisServer } from '@machinery/services';
+import { freePort, pubsubServer, rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, expect, it, vi } from 'vitest';
+
+const [redis, rabbit, pubsub] = [await redisServer(), await rabbitServer(), await pubsubServer()];
+vi.stubEnv('PUBSUB_EMULATOR_HOST', pubsub?.host);
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), pubsub?.stop()]));
+import { freePort, memcachedServer, rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, expect, it } from 'vitest';
 
-const [redis, rabbit] = [await redisServer(), await rabbitServer()];
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
+const [redis, rabbit, memcached] = [await redisServer(), await rabbitServer(), await memcachedServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), memcached?.stop()]));
+import { freePort, rabbitServer, redisServer, sqsServer } from '@machinery/services';
+import { afterAll, expect, it } from 'vitest';
+
+const [redis, rabbit, sqs] = [await redisServer(), await rabbitServer(), await sqsServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), sqs.stop()]));
+import { dynamoServer, freePort, rabbitServer, redisServer } from '@machinery/services';
+import { afterAll, expect, it } from 'vitest';
+
+const [redis, rabbit, dynamo] = [await redisServer(), await rabbitServer(), await dynamoServer()];
+afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), dynamo.stop()]));
 
 const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
 const lines = [
@@ -61,6 +77,29 @@ it.skipIf(redis === undefined)('prints the same on Redis', { timeout: 30_000 }, 
 it.skipIf(redis === undefined || rabbit === undefined)('prints the same on RabbitMQ', { timeout: 30_000 }, async () => {
   const flags = ['--broker', rabbit?.url as string, '--backend', redis?.url as string];
   expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+});
+
+it.skipIf(redis === undefined || pubsub === undefined)('prints the same on Pub/Sub', { timeout: 30_000 }, async () => {
+  const flags = ['--broker', 'pubsub://machinery/demo', '--backend', redis?.url as string];
+  expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+});
+it.skipIf(redis === undefined || memcached === undefined)(
+  'prints the same with states in Memcached',
+  {
+    timeout: 30_000,
+  },
+  async () => {
+    const flags = ['--broker', redis?.url as string, '--backend', memcached?.url as string];
+    expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+  },
+);
+it.skipIf(redis === undefined)('prints the same on SQS', { timeout: 30_000 }, async () => {
+  await sqs.createQueue('machinery_demo');
+  const flags = ['--broker', sqs.url, '--backend', redis?.url as string];
+  expect(await demo(...flags)).toEqual({ stdout: `${lines.join('\n')}\n`, stderr: '' });
+it.skipIf(redis === undefined)('prints the same with results in DynamoDB', { timeout: 30_000 }, async () => {
+  const flags = ['--broker', redis?.url as string, '--backend', `dynamodb+${dynamo.endpoint}`];
+  expect((await demo(...flags)).stdout).toBe(`${lines.join('\n')}\n`); // the SDK warns of Node 20
 });
 
 it.each([

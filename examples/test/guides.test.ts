@@ -16,6 +16,7 @@ const pages = [
   'docs/moving-from-bullmq.md',
   'docs/moving-from-celery.md',
   'packages/lock-eager/README.md',
+  'packages/opentelemetry/README.md',
 ];
 const pagesOnRedis = ['packages/broker-redis/README.md', 'packages/backend-redis/README.md'];
 

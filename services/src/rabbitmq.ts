@@ -18,6 +18,12 @@ export interface RabbitServer {
   stop(): Promise<void>;
 }
 
+/** One whose node obeys. */
+export interface ControlledRabbit extends RabbitServer {
+  /** Runs rabbitmqctl, and answers what it prints. It takes about two seconds. */
+  ctl(...args: string[]): Promise<string>;
+}
+
 export interface RabbitServerOptions {
   /** Lines of rabbitmq.conf: `['consumer_timeout = 60000']`. */
   readonly settings?: readonly string[];
@@ -34,6 +40,14 @@ const startMs = 120_000;
 export async function rabbitServer(): Promise<RabbitServer | undefined> {
   const { AMQP_URL: url } = process.env;
   return url ? { url, stop: async () => {} } : startRabbit();
+}
+
+/** The same where it can be controlled, as `control` says, else one of its own. undefined where there is none. */
+export async function controlledRabbit(): Promise<ControlledRabbit | undefined> {
+  const { AMQP_URL: url, AMQP_CONTROL: control } = process.env;
+  if (!url || !control) return startRabbit();
+  const env = { ...process.env, ...(JSON.parse(control) as NodeJS.ProcessEnv) };
+  return { url, ctl: (...args) => runCtl(env, args), stop: async () => {} };
 }
 
 /** A node of its own. undefined where there is no RabbitMQ. */
@@ -64,7 +78,7 @@ interface NodeOptions extends RabbitServerOptions {
 }
 
 /** A node of this process, which can be killed and started again with its data. */
-export class StartedRabbit implements RabbitServer {
+export class StartedRabbit implements ControlledRabbit {
   readonly port: number;
   readonly epmdPort: number;
   readonly #program: string;
@@ -145,13 +159,15 @@ export class StartedRabbit implements RabbitServer {
     }
   }
 
-  /** Runs rabbitmqctl, and answers what it prints. It takes about two seconds. */
-  async ctl(...args: string[]): Promise<string> {
-    const program = existsSync('/usr/lib/rabbitmq/bin/rabbitmqctl')
-      ? '/usr/lib/rabbitmq/bin/rabbitmqctl'
-      : 'rabbitmqctl';
-    const all = ['--quiet', '--node', this.node, ...args];
-    return (await promisify(execFile)(program, all, { env: this.#env, timeout: startMs })).stdout;
+  /** What `AMQP_CONTROL` tells other processes. */
+  get control(): string {
+    return JSON.stringify(
+      Object.fromEntries(Object.entries(this.#env).filter(([name, value]) => process.env[name] !== value)),
+    );
+  }
+
+  ctl(...args: string[]): Promise<string> {
+    return runCtl(this.#env, args);
   }
 
   async join({ node }: StartedRabbit): Promise<void> {
@@ -181,6 +197,12 @@ export class StartedRabbit implements RabbitServer {
     const file = join(this.#folder, 'log', `${this.node}.log`);
     return existsSync(file) ? readFileSync(file, 'utf8').slice(-2_000) : 'it has written no log';
   }
+}
+
+async function runCtl(env: NodeJS.ProcessEnv, args: readonly string[]): Promise<string> {
+  const program = existsSync('/usr/lib/rabbitmq/bin/rabbitmqctl') ? '/usr/lib/rabbitmq/bin/rabbitmqctl' : 'rabbitmqctl';
+  const all = ['--quiet', '--node', env.RABBITMQ_NODENAME as string, ...args];
+  return (await promisify(execFile)(program, all, { env, timeout: startMs })).stdout;
 }
 
 function killGroup(child: ChildProcess | undefined, signal: NodeJS.Signals = 'SIGKILL'): void {

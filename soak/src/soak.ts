@@ -2,16 +2,19 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RedisBackend } from '@machinery/backend-redis';
-import { RedisBroker } from '@machinery/broker-redis';
 import { seededRandom } from '@machinery/conformance';
 import { errorText, MachineryError, Server, silentLogger } from '@machinery/core';
-import { type StartedRedis, startRedis } from '@machinery/services';
+import { startRedis } from '@machinery/services';
 import { Redis } from 'ioredis';
+import { newBroker } from './brokers.ts';
 import { Fleet } from './fleet.ts';
 import { type Awaited, type Piece, pieces } from './load.ts';
-import { countRuns, type ExpectedTask, leftMessages, wrongStates } from './verify.ts';
+import { type MessageServer, messagesInRabbit, messagesInRedis } from './messages.ts';
+import { countRuns, type ExpectedTask, wrongStates } from './verify.ts';
 
 export interface SoakOptions {
+  /** What has the messages; the states are in Redis. */
+  readonly broker: 'redis' | 'amqp';
   readonly seed: number;
   readonly tasks: number;
   /** How often a worker process is killed with SIGKILL. */
@@ -19,8 +22,8 @@ export interface SoakOptions {
   readonly workers: number;
   /** For how long one worker stands still, in milliseconds; 0: none does. */
   readonly pauseMs: number;
-  /** Whether Redis is killed, too, and started again. */
-  readonly killRedis: boolean;
+  /** Whether the server of the messages fails, too: it is killed and started again; RabbitMQ's connections are closed as well. */
+  readonly killServer: boolean;
   /** How many messages are taken away by hand, to see that this is found. */
   readonly drop: number;
   readonly leaseMs: number;
@@ -31,7 +34,6 @@ export interface SoakOptions {
 }
 
 const queue = 'soak';
-const delayedTasksKey = 'soak-delayed';
 /** The set in which workers note what they run. */
 const runs = 'runs';
 /** How many pieces are on their way at once. */
@@ -39,7 +41,7 @@ const lanes = 300;
 const concurrency = 20;
 const progressMs = 5_000;
 
-/** What a sender may be told while Redis is away: it does not count as accepted. */
+/** What a sender may be told while a server is away: it does not count as accepted. */
 const refusals = new Set([
   'ERR_MACHINERY_PUBLISH_UNKNOWN',
   'ERR_MACHINERY_BROKER_UNAVAILABLE',
@@ -49,27 +51,33 @@ const refusals = new Set([
 
 /** Answers what is wrong: nothing, when all went well. */
 export async function soak(options: SoakOptions): Promise<string[]> {
-  const { tasks, kills, workers, seed, pauseMs, killRedis, leaseMs, beatMs, log } = options;
-  log(
-    `seed ${seed}: ${tasks} tasks, ${workers} workers with ${concurrency} slots, leaseMs ${leaseMs}, beatMs ${beatMs}`,
-  );
+  const { broker, tasks, kills, workers, seed, pauseMs, killServer, leaseMs, beatMs, log } = options;
+  const [title, lease] = broker === 'redis' ? ['Redis', `, leaseMs ${leaseMs}, beatMs ${beatMs}`] : ['RabbitMQ', ''];
+  log(`seed ${seed}: ${tasks} tasks on ${title}, ${workers} workers with ${concurrency} slots${lease}`);
   const stopped = pauseMs === 0 ? 'no worker stopped' : `one worker stopped for ${pauseMs} ms`;
-  log(`${kills} kills, ${stopped}, Redis killed ${killRedis ? 'once' : 'never'}`);
+  log(`${kills} kills, ${stopped}, ${title} killed ${killServer ? 'once' : 'never'}`);
   const redis = await startRedis({ settings: ['--appendonly', 'yes', '--appendfsync', 'always'] });
   if (redis === undefined) return ['There is no Redis'];
-  const run = new Soak(options, redis);
+  const client = new Redis(redis.url, { maxRetriesPerRequest: null });
+  client.on('error', () => {}); // it connects again
+  const messages =
+    broker === 'redis' ? messagesInRedis(redis, client, { queue, leaseMs, beatMs }) : await messagesInRabbit(queue);
+  if (messages === undefined) return ['There is no RabbitMQ'];
+  const run = new Soak(options, redis.url, client, messages);
   try {
     return await run.carryOut();
   } finally {
     await run.cleanUp();
+    client.disconnect();
+    await messages.stop();
     await redis.stop();
   }
 }
 
 class Soak {
   readonly #options: SoakOptions;
-  readonly #redis: StartedRedis;
   readonly #client: Redis;
+  readonly #messages: MessageServer;
   readonly #server: Server;
   readonly #fleet: Fleet;
   readonly #problems: string[] = [];
@@ -80,16 +88,13 @@ class Soak {
   #kills = 0;
   #refused = 0;
 
-  constructor(options: SoakOptions, redis: StartedRedis) {
-    const { leaseMs, beatMs } = options;
-    const { url } = redis;
-    const broker = { url, leaseMs, beatMs, delayedTasksKey };
+  constructor(options: SoakOptions, url: string, client: Redis, messages: MessageServer) {
+    const { broker } = messages;
     this.#options = options;
-    this.#redis = redis;
-    this.#client = new Redis(url, { maxRetriesPerRequest: null });
-    this.#client.on('error', () => {}); // it connects again
+    this.#client = client;
+    this.#messages = messages;
     this.#server = new Server({
-      broker: new RedisBroker(broker),
+      broker: newBroker(broker),
       backend: new RedisBackend({ url }),
       defaultQueue: queue,
       resultsExpireInSeconds: 24 * 3_600,
@@ -101,11 +106,11 @@ class Soak {
   async carryOut(): Promise<string[]> {
     const { drop, log } = this.#options;
     const sending = this.#send();
-    for (let i = 0; i < drop; i++) await this.#client.blpop(queue, 0);
+    for (let i = 0; i < drop; i++) await this.#messages.drop();
     await this.#startWorkers();
     const timer = setInterval(() => this.#logProgress(), progressMs);
     try {
-      await Promise.all([sending, this.#killWorkers(), this.#pauseWorker(), this.#killRedis()]);
+      await Promise.all([sending, this.#killWorkers(), this.#pauseWorker(), this.#failServer()]);
     } finally {
       clearInterval(timer);
     }
@@ -119,7 +124,6 @@ class Soak {
   async cleanUp(): Promise<void> {
     await this.#fleet.killAll();
     await this.#server.close();
-    this.#client.disconnect();
   }
 
   async #send(): Promise<void> {
@@ -182,13 +186,15 @@ class Soak {
     log('It goes on');
   }
 
-  async #killRedis(): Promise<void> {
-    const { tasks, killRedis, log } = this.#options;
-    if (!killRedis) return;
-    await this.#reached(tasks / 2);
-    await this.#redis.kill();
-    await this.#redis.start();
-    log('Redis was killed and started again');
+  async #failServer(): Promise<void> {
+    const { tasks, killServer, log } = this.#options;
+    if (!killServer) return;
+    const inOrder = [...this.#messages.failures].sort((a, b) => a.at - b.at);
+    for (const { at, text, happen } of inOrder) {
+      await this.#reached(at * tasks);
+      await happen();
+      log(text);
+    }
   }
 
   /** Resolves when so many tasks are done. */
@@ -203,7 +209,7 @@ class Soak {
   async #verify(): Promise<void> {
     const { log } = this.#options;
     await this.#drain();
-    this.#problems.push(...this.#fleet.crashes, ...(await leftMessages(this.#client, queue)));
+    this.#problems.push(...this.#fleet.crashes, ...(await this.#messages.left()));
     this.#problems.push(...(await wrongStates(this.#server.backend, this.#accepted)));
     const { total, again, missing } = await countRuns(this.#client, runs, this.#accepted);
     this.#problems.push(...missing);
@@ -215,7 +221,7 @@ class Soak {
 
   /** Stops the workers when nothing is left. One that ends may still publish what follows its last tasks. */
   async #drain(): Promise<void> {
-    const isEmpty = async () => (await leftMessages(this.#client, queue)).length === 0;
+    const isEmpty = async () => (await this.#messages.left()).length === 0;
     const until = performance.now() + 20 * this.#options.leaseMs;
     for (;;) {
       while (!(await isEmpty()) && performance.now() < until) await sleep(100);

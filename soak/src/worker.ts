@@ -4,20 +4,21 @@ import { randomUUID } from 'node:crypto';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RedisBackend } from '@machinery/backend-redis';
-import { RedisBroker, type RedisBrokerOptions } from '@machinery/broker-redis';
 import { Server, silentLogger, type TaskContext } from '@machinery/core';
 import { Redis } from 'ioredis';
+import { type BrokerConfig, newBroker } from './brokers.ts';
 import { join, joined, retried } from './tasks.ts';
 
 /** The program's only argument, as JSON. */
 export interface WorkerConfig {
+  /** Of the Redis that has the states. */
   readonly url: string;
   readonly queue: string;
   /** The set in which runs are noted. */
   readonly runs: string;
   readonly name: string;
   readonly concurrency: number;
-  readonly broker: RedisBrokerOptions;
+  readonly broker: BrokerConfig;
 }
 
 const config = JSON.parse(process.argv[2] as string) as WorkerConfig;
@@ -27,7 +28,7 @@ process.once('disconnect', orphaned);
 const notes = new Redis(config.url, { maxRetriesPerRequest: null, enableAutoPipelining: true });
 notes.on('error', () => {}); // it connects again
 const server = new Server({
-  broker: new RedisBroker(config.broker),
+  broker: newBroker(config.broker),
   backend: new RedisBackend({ url: config.url }),
   defaultQueue: config.queue,
   logger: silentLogger,

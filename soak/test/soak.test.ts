@@ -11,12 +11,13 @@ await redis?.stop(); // the soak has one of its own
 async function run(options: Partial<SoakOptions>): Promise<{ problems: string[]; printed: string }> {
   const lines: string[] = [];
   const problems = await soak({
+    broker: 'redis',
     seed: 1,
     tasks: 2_000,
     kills: 0,
     workers: 3,
     pauseMs: 0,
-    killRedis: false,
+    killServer: false,
     drop: 0,
     leaseMs: 1_500,
     beatMs: 300,

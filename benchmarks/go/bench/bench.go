@@ -19,6 +19,11 @@ import (
 // Config is the program's only argument.
 type Config struct {
 	Redis string `json:"redis"` // a URL
+	// AMQP is RabbitMQ's URL, where that is the broker, and Queue the queue there.
+	AMQP  string `json:"amqp"`
+	Queue string `json:"queue"`
+	// Results are in Redis unless this is "amqp".
+	Results string `json:"results"`
 	// PollMs is how often a Go client looks for a result.
 	PollMs                int `json:"pollMs"`
 	NormalTasksPollPeriod int `json:"normalTasksPollPeriod"`

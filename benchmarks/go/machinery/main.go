@@ -1,4 +1,4 @@
-// Go Machinery v2 on Redis, broker and backend, with its default settings.
+// Go Machinery v2 on Redis, broker and backend, with its default settings; or on RabbitMQ, with results there or in Redis.
 package main
 
 import (
@@ -8,8 +8,10 @@ import (
 
 	"github.com/RichardKnop/logging"
 	machinery "github.com/RichardKnop/machinery/v2"
+	amqpbackend "github.com/RichardKnop/machinery/v2/backends/amqp"
 	backends "github.com/RichardKnop/machinery/v2/backends/redis"
 	"github.com/RichardKnop/machinery/v2/backends/result"
+	amqpbroker "github.com/RichardKnop/machinery/v2/brokers/amqp"
 	brokers "github.com/RichardKnop/machinery/v2/brokers/redis"
 	"github.com/RichardKnop/machinery/v2/config"
 	locks "github.com/RichardKnop/machinery/v2/locks/eager"
@@ -24,13 +26,24 @@ type system struct {
 	poll   time.Duration
 }
 
-func newServer(c bench.Config) *machinery.Server {
+// newServer takes the concurrency of its worker: with its default of 3 messages in hand, RabbitMQ's other slots would be idle.
+func newServer(c bench.Config, concurrency int) *machinery.Server {
 	cnf := &config.Config{
 		DefaultQueue: "machinery_tasks", ResultsExpireIn: 3600, NoUnixSignals: true,
 		Redis: &config.RedisConfig{NormalTasksPollPeriod: c.NormalTasksPollPeriod},
 	}
 	address := []string{c.Address()}
-	return machinery.NewServer(cnf, brokers.NewGR(cnf, address, 0), backends.NewGR(cnf, address, 0), locks.New())
+	if c.AMQP == "" {
+		return machinery.NewServer(cnf, brokers.NewGR(cnf, address, 0), backends.NewGR(cnf, address, 0), locks.New())
+	}
+	cnf.DefaultQueue, cnf.Broker, cnf.ResultBackend = c.Queue, c.AMQP, c.AMQP
+	cnf.AMQP = &config.AMQPConfig{
+		Exchange: "machinery_exchange", ExchangeType: "direct", BindingKey: c.Queue, PrefetchCount: concurrency,
+	}
+	if c.Results == "amqp" {
+		return machinery.NewServer(cnf, amqpbroker.New(cnf), amqpbackend.New(cnf), locks.New())
+	}
+	return machinery.NewServer(cnf, amqpbroker.New(cnf), backends.NewGR(cnf, address, 0), locks.New())
 }
 
 func add(a int64) *tasks.Signature {
@@ -52,11 +65,17 @@ func (s *system) Result(sent bench.Sent) (int64, error) {
 }
 
 func (s *system) Stored(sent bench.Sent) (int64, bool) {
-	values, err := sent.(*result.AsyncResult).Touch()
-	if err != nil || len(values) == 0 {
-		return 0, false
+	// Of those in RabbitMQ each look takes a state, the oldest.
+	for range 4 {
+		values, err := sent.(*result.AsyncResult).Touch()
+		if err != nil {
+			return 0, false
+		}
+		if len(values) > 0 {
+			return values[0].Int(), true
+		}
 	}
-	return values[0].Int(), true
+	return 0, false
 }
 
 func (s *system) Chord(size int) (int64, error) {
@@ -85,7 +104,7 @@ func (s *system) Chord(size int) (int64, error) {
 
 // StartWorker has a server of its own, as stopping a worker closes its server's broker.
 func (s *system) StartWorker(concurrency int, add bench.Add) bench.Worker {
-	server := newServer(s.config)
+	server := newServer(s.config, concurrency)
 	total := func(terms ...int64) (int64, error) {
 		sum := int64(0)
 		for _, term := range terms {
@@ -137,6 +156,6 @@ func main() {
 		if config.PollMs > 0 {
 			poll = time.Duration(config.PollMs) * time.Millisecond
 		}
-		return &system{config, newServer(config), poll}
+		return &system{config, newServer(config, 1), poll}
 	})
 }

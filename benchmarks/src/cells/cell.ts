@@ -1,6 +1,7 @@
 // What a cell is: something that is measured, of one system at a time.
 
 import type { Session } from '../session.ts';
+import type { BrokerName } from '../systems.ts';
 
 export interface Metric {
   readonly key: string;
@@ -20,6 +21,8 @@ export interface Cell {
   readonly name: string;
   readonly title: string;
   readonly metrics: readonly Metric[];
+  /** Measured on this broker only. */
+  readonly only?: BrokerName;
   /** All systems at the same time, as they mostly wait. */
   readonly beside?: boolean;
   /** Takes long whatever the sizes are: a quick run has it only when it is asked for. */

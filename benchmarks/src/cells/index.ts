@@ -4,7 +4,7 @@ import type { Cell } from './cell.ts';
 import { chords } from './chord.ts';
 import { commands } from './commands.ts';
 import { crash } from './crash.ts';
-import { delayed } from './delayed.ts';
+import { delayed, delayedBurst } from './delayed.ts';
 import { drains } from './drain.ts';
 import { endToEnd } from './end-to-end.ts';
 import { enqueues } from './enqueue.ts';
@@ -18,6 +18,7 @@ export const cells: readonly Cell[] = [
   latency,
   ...chords,
   delayed,
+  delayedBurst,
   crash,
   memory,
   commands,

@@ -1,8 +1,20 @@
-// This project, on Redis or, without `redis`, on the in-memory engine.
+// This project: on RabbitMQ where there is one, with results in Redis or in it, else on Redis or, without one, on the in-memory engine.
 
+import { AmqpBackend } from '@machinery/backend-amqp';
 import { RedisBackend } from '@machinery/backend-redis';
+import { AmqpBroker } from '@machinery/broker-amqp';
 import { RedisBroker } from '@machinery/broker-redis';
-import { type AsyncResult, chord, defineTask, int64, rest, Server, silentLogger } from '@machinery/core';
+import {
+  type AsyncResult,
+  type Backend,
+  type Broker,
+  chord,
+  defineTask,
+  int64,
+  rest,
+  Server,
+  silentLogger,
+} from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 import { Redis } from 'ioredis';
 import { type Add, type System, serve } from './serve.ts';
@@ -13,23 +25,31 @@ const total = defineTask('total', { args: rest(int64), returns: int64 });
 
 interface Config {
   readonly redis?: string;
+  readonly amqp?: string;
+  readonly queue?: string;
+  readonly results?: 'amqp';
+  /** Of the broker on RabbitMQ. */
+  readonly prefetch?: number;
   readonly push?: boolean;
   readonly maxBlockedMs?: number;
 }
 
 class Machinery implements System<AsyncResult<number>> {
-  readonly versions = versions('@machinery/core', 'ioredis');
+  readonly versions = versions('@machinery/core', 'ioredis', 'amqplib');
   readonly #server: Server;
   readonly #redis: Redis | undefined;
   #add: Add = () => Number.NaN;
 
-  constructor({ redis: url, push = true, maxBlockedMs = 600_000 }: Config) {
-    const adapters =
-      url === undefined
-        ? { broker: new MemoryBroker(), backend: new MemoryBackend() }
-        : { broker: new RedisBroker({ url, maxBlockedMs }), backend: new RedisBackend({ url, push }) };
-    this.#redis = url === undefined ? undefined : new Redis(url);
-    this.#server = new Server({ ...adapters, logger: silentLogger });
+  constructor(config: Config) {
+    const { redis, amqp, queue } = config;
+    // Elsewhere a worker that has stopped tells it: its connection is closed when all is acked
+    this.#redis = redis === undefined || amqp !== undefined ? undefined : new Redis(redis);
+    this.#server = new Server({
+      broker: brokerOf(config),
+      backend: backendOf(config),
+      logger: silentLogger,
+      ...(queue !== undefined && { defaultQueue: queue }),
+    });
     this.#server.handle(add, (_task, a, b) => this.#add(a, b));
     this.#server.handle(total, (_task, ...terms) => terms.reduce((a, b) => a + b, 0));
   }
@@ -67,10 +87,20 @@ class Machinery implements System<AsyncResult<number>> {
 
   async #settled(stop: () => Promise<void>): Promise<boolean> {
     const queue = this.#server.defaultQueue;
-    // In memory nothing tells from outside; stopping takes no time there.
     if (this.#redis === undefined) return stop().then(() => true);
     return (await this.#redis.llen(queue)) + (await this.#redis.hlen(`{${queue}}:inflight`)) === 0;
   }
+}
+
+function brokerOf({ amqp, redis, queue = '', prefetch, maxBlockedMs = 600_000 }: Config): Broker {
+  if (amqp !== undefined)
+    return new AmqpBroker({ url: amqp, bindingKey: queue, ...(prefetch !== undefined && { prefetch }) });
+  return redis === undefined ? new MemoryBroker() : new RedisBroker({ url: redis, maxBlockedMs });
+}
+
+function backendOf({ amqp, redis, results, push = true }: Config): Backend {
+  if (amqp !== undefined && results === 'amqp') return new AmqpBackend({ url: amqp });
+  return redis === undefined ? new MemoryBackend() : new RedisBackend({ url: redis, push });
 }
 
 await serve((config: Config) => new Machinery(config));

@@ -38,18 +38,18 @@ export function chart(run: Run, family: string): string | undefined {
   const parts = [text(0, 16, charts[family] ?? family, 'title')];
   let y = 28;
   for (const { cell, metric, title } of groups) {
-    const bars = systems.flatMap(({ name, title }) => {
+    const bars = systems[run.broker].flatMap(({ name, title }) => {
       const found = summary(run, name, cell.name, metric.key);
       return found === undefined ? [] : [{ name, title, ...found }];
     });
     // One that is far behind would make the others invisible: its bar is cut.
-    const ours = summary(run, 'machinery', cell.name, metric.key)?.median ?? Number.POSITIVE_INFINITY;
-    const longest = Math.min(Math.max(...bars.map(({ most }) => most)), 8 * ours);
+    const reference = summary(run, 'machinery', cell.name, metric.key)?.median ?? Number.POSITIVE_INFINITY;
+    const longest = Math.min(Math.max(...bars.map(({ most }) => most)), 8 * reference);
     const x = (value: number) => labels + Math.min(1, value / longest) * scale;
     if (groups.length > 1) parts.push(text(0, y + 14, title, 'title'));
     if (groups.length > 1) y += 20;
     for (const one of bars) {
-      const kind = one.name === 'machinery' || one.name === 'memory' ? 'bar ours' : 'bar';
+      const kind = ours(one.name) ? 'bar ours' : 'bar';
       const middle = y + bar / 2;
       parts.push(
         text(labels - 8, middle + 4, one.title, undefined, 'end'),
@@ -82,4 +82,8 @@ function escaped(content: string): string {
 
 function px(value: number): string {
   return String(Math.round(value * 10) / 10);
+}
+
+function ours(name: string): boolean {
+  return /^(?:machinery|memory)/.test(name);
 }

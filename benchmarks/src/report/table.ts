@@ -8,7 +8,7 @@ import { targets } from './targets.ts';
 const ours = 'machinery';
 
 export function table(run: Run): string {
-  const columns = systems.filter(({ name }) => run.rounds.some(({ system }) => system === name));
+  const columns = systems[run.broker].filter(({ name }) => run.rounds.some(({ system }) => system === name));
   const rows = measured(run).map(({ cell, metric, title }) => {
     const reference = summary(run, ours, cell.name, metric.key);
     const entries = columns.map(({ name }) => {
@@ -21,7 +21,7 @@ export function table(run: Run): string {
 }
 
 export function targetTable(run: Run): string {
-  const rows = targets.map((target) => {
+  const rows = targets[run.broker].map((target) => {
     const { measured, reached } = target.check(run);
     return [target.title, target.bound, measured, verdict(measured, reached)];
   });

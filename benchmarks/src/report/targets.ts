@@ -1,6 +1,7 @@
 // What this project wants to reach: ratios of medians of one run, so that machines matter little.
 
 import type { Run } from '../run.ts';
+import type { BrokerName } from '../systems.ts';
 import { number, summary } from './summary.ts';
 
 export interface Target {
@@ -55,7 +56,7 @@ function against(title: string, sign: '≥' | '≤' | '<', bound: number, place:
 const faster = (title: string, cell: string, bound: number, system: string) =>
   against(title, '≥', bound, [cell, 'rate'], system);
 
-export const targets: readonly Target[] = [
+const onRedis: readonly Target[] = [
   faster('drain at 100, to BullMQ', 'drain-100', 3.5, 'bullmq'),
   faster('drain at 100, to Go Machinery', 'drain-100', 7, 'go-machinery'),
   faster('drain at 100, to asynq', 'drain-100', 6, 'asynq'),
@@ -95,3 +96,30 @@ export const targets: readonly Target[] = [
   // A second is what the rest of the tasks takes.
   absolute('crash: kill → all done', 31, 's', ['crash', 'seconds']),
 ];
+
+const onRabbit: readonly Target[] = [
+  faster('drain at 100, results in Redis, to Go Machinery', 'drain-100', 2.5, 'go-machinery'),
+  faster('drain at 100, results in Redis, to raw amqplib', 'drain-100', 0.6, 'raw'),
+  ratio(
+    'the same with prefetch 1,000',
+    '≥',
+    0.6,
+    ['drain-100', 'rate', 'machinery-prefetch'],
+    ['drain-100', 'rate', 'raw'],
+  ),
+  ratio(
+    'drain at 100, results in RabbitMQ, to Go Machinery',
+    '≥',
+    20,
+    ['drain-100', 'rate', 'machinery-amqp'],
+    ['drain-100', 'rate', 'go-machinery-amqp'],
+  ),
+  faster('enqueue, 100 in flight, to raw amqplib', 'enqueue-flight', 0.6, 'raw'),
+  faster('enqueue in bulk, to raw amqplib', 'enqueue-bulk', 0.6, 'raw'),
+  absolute('delayed tasks, lateness, p99', 50, 'ms', ['delayed', 'late99']),
+  absolute('delayed tasks, early', 0, 'tasks', ['delayed', 'early']),
+  absolute('1,000 delayed tasks due at once, until the last begins', 1_000, 'ms', ['delayed-burst', 'lateMost']),
+  absolute('1,000 delayed tasks due at once, early', 0, 'tasks', ['delayed-burst', 'early']),
+];
+
+export const targets: { readonly [broker in BrokerName]: readonly Target[] } = { redis: onRedis, amqp: onRabbit };

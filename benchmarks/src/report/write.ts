@@ -21,27 +21,35 @@ export function write(run: Run, folder = join(root, 'benchmarks/results/last')):
 export function save(run: Run, name: string): void {
   const file = `benchmarks/results/${name}.json`;
   put(join(root, file), json(run));
-  const drawn = drawInto(join(root, 'docs/charts'), run);
+  const isRedis = run.broker === 'redis';
+  const drawn = isRedis ? drawInto(join(root, 'docs/charts'), run) : [];
   const page = join(root, 'docs/performance.md');
   const intro = `${about(run)} Raw numbers: [${file}](../${file}).`;
   const images = drawn.map((family) => `![${charts[family]}](charts/${family}.svg)`).join('\n\n');
-  const sections = [intro, images, table(run), '### Targets', targetTable(run)];
-  const block = `<!-- results -->\n\n${sections.join('\n\n')}\n\n<!-- end of results -->`;
+  const [what, heading] = isRedis ? ['results', '### Targets'] : ['results on RabbitMQ', '### Targets on RabbitMQ'];
+  const sections = [intro, images, table(run), heading, targetTable(run)].filter((section) => section !== '');
+  const block = `<!-- ${what} -->\n\n${sections.join('\n\n')}\n\n<!-- end of ${what} -->`;
   const text = readFileSync(page, 'utf8');
   writeFileSync(
     page,
-    text.replace(/<!-- results -->[\s\S]*<!-- end of results -->/, () => block),
+    text.replace(new RegExp(`<!-- ${what} -->[^]*<!-- end of ${what} -->`), () => block),
   );
 }
 
 /** The machine and the versions, in a line. */
-export function about({ date, machine, sizes, versions }: Run): string {
+export function about({ date, broker, rabbitmq, machine, sizes, versions }: Run): string {
   const { cpus, cpu, memoryGb, os, node, redis, commit, load } = machine;
-  const others = systems.flatMap(({ name, title }) => {
+  const others = systems[broker].flatMap(({ name, title }) => {
     const version = Object.entries(versions[name] ?? {}).find(([key]) => /bullmq|asynq|RichardKnop/.test(key))?.[1];
-    return version === undefined || name.endsWith('1ms') ? [] : [`${title} ${version}`];
+    return version === undefined || /-(?:1ms|amqp)$/.test(name) ? [] : [`${title.split(',')[0]} ${version}`];
   });
-  const programs = [`commit ${commit}`, `Node ${node}`, `Redis ${redis}`, ...others].join(', ');
+  const programs = [
+    `commit ${commit}`,
+    `Node ${node}`,
+    `Redis ${redis}`,
+    ...(rabbitmq === undefined ? [] : [`RabbitMQ ${rabbitmq}`]),
+    ...others,
+  ].join(', ');
   const rounds = `${sizes.rounds} ${sizes.rounds === 1 ? 'round' : 'rounds'} of ${sizes.tasks.toLocaleString('en')} tasks`;
   return `${date.slice(0, 10)}, ${rounds}; ${cpus} × ${cpu}, ${memoryGb} GB, ${os}, load ${load.toFixed(1)}; ${programs}.`;
 }

@@ -5,12 +5,12 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { rabbitServer, redisServer } from '@machinery/services';
+import { buildGo, rabbitServer, redisServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildGoPeer, findGo, type Language, Peers } from './peers.ts';
+import { findGoOrSay, type Language, Peers } from './peers.ts';
 
 const [rabbit, redis] = [await rabbitServer(), await redisServer()];
-const go = rabbit && redis && findGo();
+const go = rabbit && redis && findGoOrSay();
 const folder = mkdtempSync(join(tmpdir(), 'machinery-interop-'));
 const peers = new Peers();
 
@@ -45,7 +45,7 @@ const pairs = languages.flatMap((client) => fleets.map((workers) => ({ client, w
 
 describe.skipIf(rabbit === undefined || redis === undefined)('interop on RabbitMQ', { timeout: 120_000 }, () => {
   beforeAll(async () => {
-    if (go !== undefined) await buildGoPeer(go);
+    if (go !== undefined) await buildGo(go, '.');
   }, 600_000);
 
   afterAll(async () => {

@@ -5,9 +5,9 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { redisServer } from '@machinery/services';
+import { buildGo, redisServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildGoPeer, findGo, type Language, type Peer, Peers } from './peers.ts';
+import { findGoOrSay, type Language, type Peer, Peers } from './peers.ts';
 
 /** What Go with Go fails, and why. Pairs with a Go worker may fail these, too, and nothing else. */
 const failsInGo: Readonly<Record<string, string>> = {
@@ -38,7 +38,7 @@ interface Run {
 }
 
 const redis = await redisServer();
-const go = redis && findGo();
+const go = redis && findGoOrSay();
 const folder = mkdtempSync(join(tmpdir(), 'machinery-interop-'));
 const peers = new Peers();
 const runs = new Map<Pair, Promise<Run>>();
@@ -55,7 +55,7 @@ const pairs = go === undefined ? [withoutGo] : [withoutGo, goWithGo, goOnTypeScr
 
 describe.skipIf(redis === undefined)('interop on Redis', { timeout: 120_000 }, () => {
   beforeAll(async () => {
-    if (go !== undefined) await buildGoPeer(go);
+    if (go !== undefined) await buildGo(go, '.');
     for (const [i, pair] of pairs.entries()) {
       const run = runPair(pair, i + 1);
       run.catch(() => {}); // awaited by its test

@@ -1,9 +1,9 @@
 // The two programs, as processes of a test.
 
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import process from 'node:process';
-import { promisify } from 'node:util';
+import { findGo } from '@machinery/services';
 
 const folder = join(import.meta.dirname, '../..');
 const goBinary = join(folder, 'go/dist/peer');
@@ -16,15 +16,10 @@ const commands: Readonly<Record<Language, readonly string[]>> = {
 };
 
 /** Where Go is; undefined, with a line, where it is not. */
-export function findGo(): string | undefined {
-  const found = ['go', '/usr/local/go/bin/go'].find((program) => spawnSync(program, ['version']).status === 0);
+export function findGoOrSay(): string | undefined {
+  const found = findGo();
   if (found === undefined) console.warn('Skipped: Go is not there: what Go Machinery takes part in is not tested');
   return found;
-}
-
-/** Takes a minute the first time, while its modules are compiled. */
-export async function buildGoPeer(go: string): Promise<void> {
-  await promisify(execFile)(go, ['build', '-buildvcs=false', '-o', goBinary, '.'], { cwd: join(folder, 'go') });
 }
 
 export class Peer {

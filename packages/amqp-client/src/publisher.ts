@@ -21,8 +21,31 @@ export interface Sending {
 
 interface Pending {
   readonly sending: Sending;
-  readonly resolve: (outcome: Outcome) => void;
+  readonly batch: Batch;
+  readonly index: number;
   isReturned: boolean;
+}
+
+/** What is sent in one call, with one promise for all of it. */
+class Batch {
+  readonly ended: Promise<Outcome[]>;
+  readonly #outcomes: Outcome[];
+  #left: number;
+  #resolve!: (outcomes: Outcome[]) => void;
+
+  constructor(size: number) {
+    this.#outcomes = Array(size);
+    this.#left = size;
+    this.ended = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    if (size === 0) this.#resolve([]);
+  }
+
+  end(index: number, outcome: Outcome): void {
+    this.#outcomes[index] = outcome;
+    if (--this.#left === 0) this.#resolve(this.#outcomes);
+  }
 }
 
 /** No queue takes the message: it was not stored, and may be when its queue was declared again. */
@@ -34,6 +57,8 @@ export class Publisher {
   readonly #confirmTimeoutMs: number;
   readonly #onLost: () => void;
   #opening: Promise<AmqpConfirmChannel> | undefined;
+  /** Once it is open. */
+  #channel: AmqpConfirmChannel | undefined;
   readonly #pending = new Map<string, Pending>();
   #next = 1;
   /** Resolves when the socket takes more, or has not done so for long. */
@@ -68,12 +93,17 @@ export class Publisher {
 
   /** Writes messages in their order, each made when it is written, and no faster than the server reads. Never rejects. */
   async send(sendings: readonly (() => Sending)[]): Promise<Outcome[]> {
-    const outcomes: Promise<Outcome>[] = [];
+    const batch = new Batch(sendings.length);
     const ids: string[] = [];
     for (const make of sendings) {
-      const id = `${this.#next++}`;
-      ids.push(id);
-      outcomes.push((await this.#write(id, make)).outcome);
+      while (this.#drained !== undefined && !this.#isStuck) await this.#drained;
+      const index = ids.push(`${this.#next++}`) - 1;
+      const id = ids[index] as string;
+      try {
+        this.#write(this.#writable() ?? (await this.ready()), id, { make, batch, index });
+      } catch (error) {
+        batch.end(index, notWritten(this.#role, 'A message', error));
+      }
     }
     const late = () => {
       for (const id of ids) {
@@ -83,30 +113,36 @@ export class Publisher {
     };
     const timer = setTimeout(late, this.#confirmTimeoutMs);
     try {
-      return await Promise.all(outcomes);
+      return await batch.ended;
     } finally {
       clearTimeout(timer);
     }
   }
 
-  async #write(id: string, make: () => Sending): Promise<{ readonly outcome: Promise<Outcome> }> {
+  /** The channel, when there is nothing to wait for. */
+  #writable(): AmqpConfirmChannel | undefined {
+    return this.#connection.blockedBecause === undefined ? this.#channel : undefined;
+  }
+
+  #write(
+    { raw }: AmqpConfirmChannel,
+    id: string,
+    { make, batch, index }: { make: () => Sending; batch: Batch; index: number },
+  ): void {
     let what = 'A message';
     try {
-      while (this.#drained !== undefined && !this.#isStuck) await this.#drained;
-      const { raw } = await this.ready();
       if (this.#isStuck) throw unavailable(this.#role, 'RabbitMQ does not read what it is sent');
       const sending = make();
       const { content, exchange, routingKey, properties } = sending;
       what = sending.what;
       if (content.length > this.#maxBytes) throw tooLarge(this.#role, what, content.length, this.#maxBytes);
-      const outcome = new Promise<Outcome>((resolve) => this.#pending.set(id, { sending, resolve, isReturned: false }));
+      this.#pending.set(id, { sending, batch, index, isReturned: false });
       const options = { ...properties, messageId: id, mandatory: true };
       const more = raw.publish(exchange, routingKey, content, options, (error: unknown) => this.#confirmed(id, error));
       if (!more) this.#waitForDrain(raw);
-      return { outcome };
     } catch (error) {
       this.#pending.delete(id);
-      return { outcome: Promise.resolve(notWritten(this.#role, what, error)) };
+      batch.end(index, notWritten(this.#role, what, error));
     }
   }
 
@@ -124,7 +160,7 @@ export class Publisher {
   #end(id: string, outcome: Outcome): void {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
-    pending?.resolve(outcome);
+    pending?.batch.end(pending.index, outcome);
   }
 
   async #open(): Promise<AmqpConfirmChannel> {
@@ -135,12 +171,14 @@ export class Publisher {
       if (pending !== undefined) pending.isReturned = true;
     });
     channel.onEnd((reason) => this.#lost(reason));
+    this.#channel = channel;
     return channel;
   }
 
   /** What was not confirmed is unknown, but for what is known to be too large. */
   #lost(reason: Error): void {
     this.#opening = undefined;
+    this.#channel = undefined;
     const [, largest] = /larger than configured max size (\d+)/.exec(reason.message) ?? [];
     if (largest !== undefined) this.#maxBytes = Number(largest);
     for (const [id, { sending, isReturned }] of [...this.#pending]) {

@@ -181,6 +181,20 @@ export class AmqpBroker implements Broker {
     }
   }
 
+  async countPending(queue: string): Promise<number> {
+    if (this.#closed !== undefined) throw closedError();
+    const channel = await this.#publishing.channel();
+    try {
+      const { messageCount } = await channel.call(`count queue ${queue}`, (raw) => raw.checkQueue(queue));
+      return messageCount;
+    } catch (error) {
+      if (isMissing(error)) return 0;
+      throw error;
+    } finally {
+      await channel.close();
+    }
+  }
+
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;

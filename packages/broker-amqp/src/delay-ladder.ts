@@ -1,7 +1,8 @@
-// Delays in a fixed number of queues, whatever the ETAs: the delay in milliseconds is written with 16 digits of base 4, and a
-// message passes a queue for each digit that is not 0, the highest first. Queue k.d keeps what comes for d * 4^k ms and
+// Delays in a fixed number of queues, whatever the ETAs: the delay, in units of 16 ms, is written with 14 digits of base 4, and a
+// message passes a queue for each digit that is not 0, the highest first. Queue k.d keeps what comes for d * 4^k units and
 // dead-letters it to the exchange of the next lower digit; the last one leads to the work queues. All messages of a queue
-// have the same time to live, so none waits behind a later one, and a work queue gets a message only when it is due.
+// have the same time to live, so none waits behind a later one, and a work queue gets a message only when it is due. With
+// milliseconds as units each message would pass two queues more, which takes the server longer than it makes delays exact.
 //
 // Invariants: a work queue is bound to the due exchange before anything delayed for it is published; what has lost its queue
 // meanwhile goes to the queue of unrouted messages, as otherwise a quorum queue would keep it and all behind it.
@@ -20,7 +21,9 @@ export interface DelayLadderOptions {
 }
 
 const base = 4;
-const levels = 16;
+const levels = 14;
+/** Delays are rounded up to these, in milliseconds. */
+const unitMs = 16;
 /** Queues of unrouted messages are for people: the oldest is dropped. */
 const maxUnrouted = 10_000;
 
@@ -41,7 +44,7 @@ export class DelayLadder implements Delays {
     const doing = 'declare the queues of delayed messages';
     await topology.onceMarked(this.#name(type), doing, (raw) => this.#declare(raw, type));
     return (delayMs) => {
-      const digits = digitsOf(Math.ceil(delayMs) + 1); // a quorum queue may be a tenth of a millisecond early
+      const digits = digitsOf(Math.ceil((delayMs + 1) / unitMs)); // a quorum queue may be a tenth of a millisecond early
       const top = digits.findLastIndex((digit) => digit > 0);
       const headers = Object.fromEntries(
         digits.slice(0, top + 1).map((digit, level) => [header(level), String(digit)]),
@@ -74,7 +77,7 @@ export class DelayLadder implements Delays {
       await channel.bindExchange(next, name, '', { 'x-match': 'all', [header(level)]: '0' });
       for (let digit = 1; digit < base; digit++) {
         const queue = `${name}.${digit}`;
-        const args = { ...common, 'x-dead-letter-exchange': next, 'x-message-ttl': digit * base ** level };
+        const args = { ...common, 'x-dead-letter-exchange': next, 'x-message-ttl': digit * base ** level * unitMs };
         await channel.assertQueue(queue, { arguments: args });
         await channel.bindQueue(queue, name, '', { 'x-match': 'all', [header(level)]: String(digit) });
       }
@@ -111,9 +114,9 @@ export class DelayLadder implements Delays {
 }
 
 /** The lowest first. */
-function digitsOf(delayMs: number): number[] {
+function digitsOf(units: number): number[] {
   const digits: number[] = [];
-  for (let rest = delayMs; digits.length < levels; rest = Math.floor(rest / base)) digits.push(rest % base);
+  for (let rest = units; digits.length < levels; rest = Math.floor(rest / base)) digits.push(rest % base);
   return digits;
 }
 

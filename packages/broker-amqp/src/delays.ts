@@ -29,8 +29,8 @@ export interface Delays {
   keyOfQueue?(queue: string): string;
 }
 
-/** The longest delay: 16 digits of the ladder, without what it adds. */
-export const maxDelayMs = 2 ** 32 - 2;
+/** The longest delay: what the ladder's digits can say, without what it adds. */
+export const maxDelayMs = 2 ** 32 - 17;
 
 export function delaysOf(options: AmqpBrokerOptions, exchange: string, connection: AmqpConnection): Delays {
   const { delays = 'ladder', delayedQueue, exchangeType = 'direct' } = options;

@@ -1,18 +1,24 @@
 // Many tasks leave nothing behind: no memory, no channel, no queue, here and in the server.
 
 import { setImmediate as turn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Server, silentLogger } from '@machinery/core';
 import { NullBackend } from '@machinery/core/memory';
-import { startRabbit } from '@machinery/services';
+import { controlledRabbit } from '@machinery/services';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AmqpBroker } from '../src/index.ts';
+import { newVhost } from './setup.ts';
 
-const rabbit = await startRabbit();
-const url = rabbit?.url as string;
+const rabbit = await controlledRabbit();
+const vhost = await newVhost(rabbit);
+const url = `${rabbit?.url}/${vhost}`;
 afterAll(() => rabbit?.stop());
 
-const tasks = 50_000;
+const tasks = 10_000;
 const mebibyte = 2 ** 20;
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
 
 describe.skipIf(rabbit === undefined)(`${tasks} tasks on RabbitMQ`, { timeout: 120_000 }, () => {
   it('leave no memory, no channel and no queue behind', async () => {
@@ -30,13 +36,21 @@ describe.skipIf(rabbit === undefined)(`${tasks} tasks on RabbitMQ`, { timeout: 1
       while (done < until) await turn();
     };
     const standing = async () => {
-      const list = async (what: string) => (await rabbit?.ctl(...what.split(' ')))?.trim().split('\n').length;
-      return { queues: await list('list_queues name'), channels: await list('list_channels pid') };
+      const list = async (...what: string[]) => ((await rabbit?.ctl(...what)) ?? '').trim().split('\n');
+      const [queues, channels] = [
+        await list('list_queues', '--vhost', vhost, 'name'),
+        await list('list_channels', 'vhost'),
+      ];
+      return { queues: queues.length, channels: channels.filter((name) => name === vhost).length };
     };
-    await run(10_000); // until caches and code are warm
-    const [before, heapBefore] = [await standing(), process.memoryUsage().heapUsed];
+    const heapUsed = () => {
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    await run(5_000); // until caches and code are warm
+    const [before, heapBefore] = [await standing(), heapUsed()];
     await run(tasks);
     expect(await standing()).toEqual(before);
-    expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(60 * mebibyte); // what the collector has not come to
+    expect(heapUsed() - heapBefore).toBeLessThan(mebibyte); // 100 bytes a task
   });
 });

@@ -1,13 +1,15 @@
-// The server closes connections, stops and dies in the middle of work: everything comes back by itself, and nothing is lost.
+// The server closes connections, stops and dies in the middle of work, alone and in a cluster: everything comes back by itself,
+// and nothing is lost. The node is that of this file.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Consumer, type Delivery, MachineryError, type Outcome } from '@machinery/core';
-import { startRabbit, tcpProxy } from '@machinery/services';
+import { type StartedRabbit, startRabbit, tcpProxy } from '@machinery/services';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { AmqpBroker } from '../src/index.ts';
-import { drain, message, newQueue, open, raw, uuidOf } from './setup.ts';
+import { arrivals, drain, message, newQueue, open, raw, uuidOf } from './setup.ts';
 
-const rabbit = await startRabbit();
+// After a crash, a delay that was not confirmed is tried again after three minutes, if nothing else is said.
+const rabbit = await startRabbit({ advanced: ['{dead_letter_worker_publisher_confirm_timeout, 2000}'] });
 const url = rabbit?.url as string;
 afterAll(() => rabbit?.stop());
 
@@ -88,6 +90,24 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     });
   }
 
+  it('keeps all that is delayed when it is killed, and none twice', async () => {
+    const queue = newQueue();
+    const [producer, worker] = [open({ url }), open({ url })];
+    const consumer = await worker.consume({ queue, tag: 'worker', slots: 100, maxInHand: 200 });
+    const now = Date.now();
+    const due = new Map(Array.from({ length: 1_000 }, (_, i) => [`${i}`, now + 2_000 + i * 10]));
+    const outcomes = await producer.publish([...due].map(([uuid, dueAtMs]) => message(queue, uuid, dueAtMs)));
+    expect(outcomes.filter(({ status }) => status !== 'stored')).toEqual([]);
+    const arriving = arrivals(consumer, due, 50_000);
+    await sleep(now + 3_000 - Date.now());
+    await rabbit?.kill();
+    await rabbit?.start();
+    const { count, more, first } = await arriving;
+    expect(count).toBe(1_000);
+    expect(more).toBeLessThanOrEqual(200); // what was in hand
+    expect(first).toBeGreaterThanOrEqual(0);
+  });
+
   it('says why a consumer was ended by consumer_timeout, and goes on', async () => {
     const set = (timeoutMs: number, tickMs: number) =>
       rabbit?.ctl(
@@ -95,7 +115,7 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
         `application:set_env(rabbit, consumer_timeout, ${timeoutMs}), application:set_env(rabbit, channel_tick_interval, ${tickMs}).`,
       );
     await set(500, 500);
-    onTestFinished(async () => void (await set(1_800_000, 60_000)));
+    onTestFinished(async () => void (await set(1_800_000, 60_000)), 60_000);
     const queue = newQueue();
     const broker = open({ url });
     const consumer = await broker.consume({ queue, tag: 'slow', slots: 1, maxInHand: 1 });
@@ -189,4 +209,58 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     const consuming = away.consume({ queue: 'queue', tag: 'worker', slots: 1, maxInHand: 1 });
     await expect(consuming).rejects.toMatchObject({ code: 'ERR_MACHINERY_BROKER_UNAVAILABLE' });
   });
+
+  it('in a cluster goes on with the node that is left, and with the queues of the other one when that is back', async () => {
+    const [here, there] = [newQueue(), newQueue()];
+    const stays = rabbit as StartedRabbit;
+    const stops = (await startRabbit({ cluster: stays })) as StartedRabbit;
+    onTestFinished(() => stops.stop());
+    const urls = [stops.url, stays.url];
+    const options = { tag: 'worker', slots: 10, maxInHand: 20 };
+    // A classic queue is where the connection is that declared it
+    await open({ url: stays.url }).publish([message(here, '1')]);
+    const [producer, worker] = [open({ url: urls }), open({ url: urls })];
+    await producer.publish([message(there, '1')]);
+    const [ofHere, ofThere] = [
+      await worker.consume({ queue: here, ...options }),
+      await worker.consume({ queue: there, ...options }),
+    ];
+    expect((await drain(ofHere, 1)).map(uuidOf)).toEqual(['1']);
+    await stops.ctl('stop_app');
+
+    const published = await eventually(async () => {
+      const [outcome] = await producer.publish([message(here, '2')]);
+      return outcome?.status === 'stored';
+    });
+    expect(published).toBe(true);
+    expect((await eventually(() => drain(ofHere, 1))).map(uuidOf)).toEqual(['2']);
+    const [outcome] = await producer.publish([message(there, '2')]);
+    expect(outcome).toMatchObject({
+      status: 'failed',
+      retryable: true,
+      error: { message: expect.stringContaining(there) },
+    });
+
+    await stops.ctl('start_app');
+    expect((await eventually(() => drain(ofThere, 1))).map(uuidOf)).toEqual(['1']);
+    const stored = await eventually(
+      async () => (await producer.publish([message(there, '3')]))[0]?.status === 'stored',
+    );
+    expect(stored).toBe(true);
+  });
 });
+
+/** As core does it: again after a while, when that may help. */
+async function eventually<T>(call: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + 30_000;
+  for (;;) {
+    try {
+      const answer = await call();
+      if (answer) return answer;
+    } catch (error) {
+      if (!MachineryError.is(error, 'ERR_MACHINERY_BROKER_UNAVAILABLE') || performance.now() > deadline) throw error;
+    }
+    if (performance.now() > deadline) throw new Error('It is never so');
+    await sleep(200);
+  }
+}

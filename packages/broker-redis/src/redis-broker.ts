@@ -219,6 +219,10 @@ export class RedisBroker implements Broker {
     return this.#call('list a queue', () => this.#connection.client.lrange(queue, 0, limit - 1));
   }
 
+  async countPending(queue: string): Promise<number> {
+    return this.#call('count a queue', () => this.#connection.client.llen(queue));
+  }
+
   async delayedMessages(limit: number): Promise<string[]> {
     if (limit < 1) return [];
     return this.#call('list delayed messages', () =>

@@ -9,16 +9,14 @@ export const declaredBackends: Readonly<Record<string, BackendCapabilities>> = {
   '@machinery/core/memory MemoryBackend': { storesResults: true, push: true },
   '@machinery/core/memory NullBackend': { storesResults: false },
 
-  // Decided, but open until there is such a package:
-
   // The server's limit is 512 MB a value. Final states are pushed by publish and subscribe.
   '@machinery/backend-redis': { storesResults: true, push: true },
+  '@machinery/backend-amqp': { storesResults: true, readConsumes: true, takesGroups: true },
   // An item of 1 MiB holds its key and flags, too; a member's UUID takes 44 bytes of a group's meta.
   '@machinery/backend-memcache': { storesResults: true, maxStateBytes: 1_000_000, maxGroupSize: 20_000 },
   // A document has at most 16 MiB. Change streams need a replica set, so nothing is pushed.
   '@machinery/backend-mongodb': { storesResults: true, maxStateBytes: 16_000_000, maxGroupSize: 100_000 },
-  // An item has at most 400 KiB with the names of its attributes. BatchWriteItem takes 25 items, BatchGetItem 100: there
-  // is one limit for both. A list's element takes one byte beside its UUID of 41.
-  '@machinery/backend-dynamodb': { storesResults: true, maxStateBytes: 390_000, maxBatch: 25, maxGroupSize: 9_000 },
-  '@machinery/backend-amqp': { storesResults: true, readConsumes: true, takesGroups: true },
+  // An item has at most 400 KiB with the names of its attributes. Larger batches go as several requests. A list's element
+  // takes one byte beside its UUID of 41.
+  '@machinery/backend-dynamodb': { storesResults: true, maxStateBytes: 390_000, maxGroupSize: 9_000 },
 };

@@ -7,24 +7,16 @@ import type { BrokerCapabilities } from '@machinery/core';
 export const declaredBrokers: Readonly<Record<string, BrokerCapabilities>> = {
   '@machinery/core/memory MemoryBroker': { deliveryCount: true, listPending: true, listDelayed: true },
   '@machinery/core/memory EagerBroker': { eager: true },
-
-  // Decided, but open until the package is there: the line may still learn from the transport.
-
   '@machinery/broker-redis': { deliveryCount: true, listPending: true, listDelayed: true },
-  // Classic queues do not count deliveries, so that nothing may be promised. A ladder of 16 levels with base 4 covers 2^32 ms,
-  // and a millisecond is added to what is published. Messages are listed by getting them and giving them back.
-  '@machinery/broker-amqp': { priority: true, pushes: true, listPending: true, maxDelayMs: 2 ** 32 - 2 },
-  // Ten messages a request, a mebibyte a message (and a request) since August 2025, counted by ApproximateReceiveCount.
-  // Open: the longest delay. 15 minutes are the server's, what is longer hops through a queue of its own; 12 hours are 48 hops.
-  '@machinery/broker-sqs': {
-    deliveryCount: true,
-    maxDelayMs: 12 * 3_600_000,
-    maxMessageBytes: 1_048_576,
-    maxPublishBatch: 10,
-  },
-  // The transport has no delays. Delivery attempts are counted only with a dead-letter policy. Open: whether the ten
-  // megabytes are the data's alone, as attributes and framing count for the request.
-  '@machinery/broker-pubsub': { pushes: true, maxDelayMs: 0, maxMessageBytes: 10_000_000 },
+  // Classic queues do not count deliveries, so that nothing may be promised. A ladder of 14 levels with base 4 covers 2^32 ms in units of
+  // 16 ms, and what is published is rounded up to one. Messages are listed by getting them and giving them back.
+  '@machinery/broker-amqp': { priority: true, pushes: true, listPending: true, maxDelayMs: 2 ** 32 - 17 },
+  // A mebibyte a message since August 2025. Each receive is counted, by ApproximateReceiveCount, so that nothing may be taken ahead. What is
+  // due in more than 15 minutes hops through a queue of its own, as often as it must.
+  '@machinery/broker-sqs': { deliveryCount: true, pushes: true, maxMessageBytes: 1_048_576 },
+  // A request has ten megabytes: attributes, an ordering key and the topic's name are left room. Workers hold what is delayed. Deliveries
+  // are counted only with a dead-letter policy, and there with what is given back, so that nothing may be taken ahead.
+  '@machinery/broker-pubsub': { pushes: true, maxMessageBytes: 9_990_000 },
 };
 
 /** The limits that a broker's options may tighten: MemoryBroker's own, SQS without a queue for hops, a RabbitMQ with `max_message_size`. */
@@ -33,5 +25,5 @@ export const limitsByOption: Readonly<
 > = {
   '@machinery/core/memory MemoryBroker': ['maxDelayMs', 'maxMessageBytes'],
   '@machinery/broker-amqp': ['maxMessageBytes'],
-  '@machinery/broker-sqs': ['maxDelayMs'],
+  '@machinery/broker-sqs': ['maxDelayMs', 'maxMessageBytes'],
 };

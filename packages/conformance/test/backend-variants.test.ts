@@ -2,7 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BackendCapabilities, GroupMeta, StateWrite, TaskState } from '@machinery/core';
+import {
+  type BackendCapabilities,
+  failed,
+  type GroupMeta,
+  MachineryError,
+  type StateWrite,
+  type TaskState,
+} from '@machinery/core';
 import { MemoryBackend } from '@machinery/core/memory';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { testBackend } from '../src/backend/index.ts';
@@ -88,7 +95,10 @@ describe('a backend whose reads consume', () => {
 
 const small: BackendCapabilities = { storesResults: true, maxBatch: 2, maxGroupSize: 10, maxStateBytes: 5_000 };
 
-/** Refuses what is beyond its limits, counts whole seconds, pushes nothing. */
+const cannotBeKey = (taskUuid: string) => taskUuid.includes(' ');
+const refused = failed(new MachineryError('ERR_MACHINERY_BACKEND_FAILED', 'no spaces in keys'), false);
+
+/** Refuses what is beyond its limits and keys with spaces, counts whole seconds, pushes nothing. */
 class Small extends Variant {
   override readonly capabilities = small;
   override readonly watch = undefined as never;
@@ -97,9 +107,13 @@ class Small extends Variant {
     super({ maxStateBytes: 5_000 });
   }
 
-  override write(writes: readonly StateWrite[]) {
+  override async write(writes: readonly StateWrite[]) {
     assert.ok(writes.length <= 2, 'a batch that is too large');
-    return super.write(writes.map((write) => ({ ...write, expiresInSeconds: wholeSeconds(write.expiresInSeconds) })));
+    const taken = writes.filter(({ state }) => !cannotBeKey(state.taskUuid));
+    const outcomes = await super.write(
+      taken.map((write) => ({ ...write, expiresInSeconds: wholeSeconds(write.expiresInSeconds) })),
+    );
+    return writes.map((write) => outcomes[taken.indexOf(write)] ?? refused);
   }
 
   override read(taskUuids: readonly string[]) {
@@ -124,5 +138,5 @@ const wholeSeconds = (seconds: number): number => {
 };
 
 describe('a backend with narrow limits', () => {
-  testBackend(runner, { create: handlesOn(() => new Small()), declares: small, expiryLagMs: 1_000 });
+  testBackend(runner, { create: handlesOn(() => new Small()), declares: small, expiryLagMs: 1_000, cannotBeKey });
 });

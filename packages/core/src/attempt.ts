@@ -172,11 +172,15 @@ export class Attempt implements Announced, RunningAttempt {
   #over(ended: Ended): void {
     clearTimeout(this.#timer);
     if (this.#ended === undefined)
-      this.#telemetry.record('task.duration', performance.now() - this.#startedAt, this.signature);
+      this.#telemetry.record('task.duration', performance.now() - this.#startedAt, this.signature, errorOf(ended));
     const isNews = this.#ended === undefined;
     this.#ended = ended;
     if (isNews && this.#onEnd !== undefined) leaveAttempt(this.#onEnd);
   }
+}
+
+function errorOf(ended: Ended): unknown {
+  return ended.kind === 'failure' ? ended.error : undefined;
 }
 
 /** One function for all attempts. */

@@ -37,8 +37,11 @@ export interface Delivery {
 
 /** What becomes of a delivery. */
 export type Settlement<D extends Delivery = Delivery> =
-  /** Done: the message is gone for good. */
-  | { readonly kind: 'ack'; readonly delivery: D }
+  /**
+   * Done: the message is gone for good. `leave`: its task has failed and asks for its message to stay, so that the queue's own
+   * dead-letter policy takes it; brokers whose queues have none ignore it.
+   */
+  | { readonly kind: 'ack'; readonly delivery: D; readonly leave?: boolean }
   /**
    * Back to its old place in the queue: this worker will not run it. `begun`: its task had begun, so that its next delivery
    * is `redelivered`. Not counted as a delivery where the broker lets one choose. Those of one call get their old places,
@@ -67,8 +70,8 @@ export interface BrokerCapabilities {
   /** Deliveries carry a `deliveryCount`. */
   readonly deliveryCount?: boolean;
   /**
-   * The server pushes messages and stops while too many are not settled (AMQP, Pub/Sub): settlements are then not kept for
-   * the next take, which would wait for them.
+   * The server pushes messages and stops while too many are not settled (AMQP, Pub/Sub), or each taking counts and hides a message
+   * (SQS): nothing is then taken ahead of free slots, and settlements are not kept for the next take, which would wait for them.
    */
   readonly pushes?: boolean;
   /** `publish` resolves after the task has run in this process: no batches, no slots. */
@@ -131,6 +134,8 @@ export interface Broker {
 
   /** The bodies of messages that wait in `queue`, in order, at most `limit`. Takes nothing. */
   pendingMessages?(queue: string, limit: number): Promise<string[]>;
+  /** Optional: how many messages wait in `queue`, where one cheap call says so; 0 when there is no such queue. Takes nothing. */
+  countPending?(queue: string): Promise<number>;
   /** The bodies of delayed messages, soonest first, at most `limit`. Takes nothing. */
   delayedMessages?(limit: number): Promise<string[]>;
 

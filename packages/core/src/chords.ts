@@ -21,7 +21,7 @@ import { type GroupMeta, isFinal, isOlderThan, type TaskResult, type TaskState }
 import { derivedUuid } from './uuid.ts';
 
 export interface ChordPorts {
-  readonly send: (callback: Signature, sentAt: string | undefined) => Promise<void>;
+  readonly send: (member: Named, callback: Signature, sentAt: string | undefined) => Promise<void>;
   readonly fail: (callback: Signature, error: string, sentAt: string | undefined) => Promise<void>;
 }
 
@@ -265,7 +265,7 @@ export class Chords {
   async #sendCallback(member: Named, results: readonly TaskResult[], since: string | undefined): Promise<void> {
     const callback = callbackOf(member);
     const args = callback.immutable === true ? [] : results;
-    await this.#ports.send({ ...callback, args: [...(callback.args ?? []), ...args] }, since);
+    await this.#ports.send(member, { ...callback, args: [...(callback.args ?? []), ...args] }, since);
   }
 
   async #finish(group: Group): Promise<void> {

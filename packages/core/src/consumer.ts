@@ -15,7 +15,7 @@ import type { Logger } from './logger.ts';
 
 /** What becomes of a delivery: a Settlement without its delivery. */
 export type Verdict =
-  | { readonly kind: 'ack' }
+  | { readonly kind: 'ack'; readonly leave?: boolean }
   | { readonly kind: 'requeue'; readonly position: 'front'; readonly begun?: boolean }
   | { readonly kind: 'requeue'; readonly position: 'back'; readonly delayMs?: number }
   | { readonly kind: 'dead'; readonly reason: string };
@@ -103,7 +103,7 @@ export class ConsumerLoop {
     this.#options = options;
     const { eager, pushes } = options.broker.capabilities;
     this.#slots = eager === true ? Number.POSITIVE_INFINITY : options.concurrency;
-    // What is pushed is ahead as it is, and `mayTake` wants to be asked.
+    // What is pushed is ahead as it is, what is counted must not be; and `mayTake` wants to be asked.
     const mayTakeAhead = eager !== true && pushes !== true && options.mayTake === undefined;
     this.#maxAhead = mayTakeAhead ? (options.prefetch ?? Math.max(0, inHandByDefault - this.#slots)) : 0;
   }
@@ -333,7 +333,7 @@ export class ConsumerLoop {
     settled: (held, verdict) => {
       if (!this.#inHand.delete(held)) return; // given back by abort
       const { delivery } = held;
-      this.#settle(verdict.kind === 'ack' ? { kind: 'ack', delivery } : { ...verdict, delivery });
+      this.#settle(verdict.kind === 'ack' && !verdict.leave ? { kind: 'ack', delivery } : { ...verdict, delivery });
       if (this.#waiting() > 0) this.#fill();
       this.#wake?.();
     },

@@ -33,7 +33,7 @@ export class FollowUps {
     this.#engine = engine;
     this.#persistence = persistence;
     this.chords = new Chords(engine, persistence, {
-      send: (callback, sentAt) => this.#send([callback], { again: true, sentAt }),
+      send: (member, callback, sentAt) => this.#send(member, [callback], { again: true, sentAt }),
       fail: (callback, error, sentAt) => this.#fail(callback, error, sentAt),
     });
   }
@@ -41,7 +41,7 @@ export class FollowUps {
   /** Sends what a success sets off; undefined: there is nothing. Never rejects but when the worker stops at once. */
   succeeded(signature: Sendable, results: readonly TaskResult[], ending: Ending): Promise<void> | undefined {
     const callbacks = successCallbacks(signature, results);
-    const sent = callbacks.length === 0 ? undefined : this.#send(callbacks, ending);
+    const sent = callbacks.length === 0 ? undefined : this.#send(signature, callbacks, ending);
     if (!isChordMember(signature)) return sent;
     if (sent === undefined) return this.chords.memberSucceeded(signature, results, ending);
     return sent.then(() => this.chords.memberSucceeded(signature, results, ending));
@@ -51,8 +51,10 @@ export class FollowUps {
   failed(signature: Named, error: string, ending: Ending): Promise<void> | undefined {
     const callbacks = errorCallbacks(signature, error);
     const groups = membersOf([signature]);
-    if (groups.size === 0) return callbacks.length === 0 ? undefined : this.#send(callbacks, ending);
-    return this.#send(callbacks, ending).then(() => this.#failGroups(groups, signature, error, ending.sentAt));
+    if (groups.size === 0) return callbacks.length === 0 ? undefined : this.#send(signature, callbacks, ending);
+    return this.#send(signature, callbacks, ending).then(() =>
+      this.#failGroups(groups, signature, error, ending.sentAt),
+    );
   }
 
   /** A task that is dropped without having run: the chords that wait for it, or for what was to come after it, fail. */
@@ -79,11 +81,17 @@ export class FollowUps {
   /**
    * Sends callbacks: the metas of whole groups first, then each PENDING, then the messages, so that a member that is fast
    * finds the others.
+   * @param after the task that sets them off.
    */
-  async #send(callbacks: readonly Signature[], { again, sentAt }: Ending): Promise<void> {
+  async #send(after: Named, callbacks: readonly Signature[], ending: Ending): Promise<void> {
     if (callbacks.length === 0) return;
     const { sender } = this.#engine;
-    const sendables = callbacks.map((callback) => sender.complete(callback, sentAt));
+    const completed = callbacks.map((callback) => sender.complete(callback, ending.sentAt));
+    await sender.traced(completed, { kind: 'callbacks', after }, (sendables) => this.#publish(sendables, ending));
+  }
+
+  async #publish(sendables: readonly Sendable[], { again, sentAt }: Ending): Promise<void> {
+    const { sender } = this.#engine;
     const states = again ? await this.#statesOf(sendables, sentAt) : [];
     if (completesChords(this.#engine)) await this.#initGroups(sendables, again || !this.#persistence.mayRead);
     const messages = await Promise.all(sendables.map((callback, i) => this.#prepare(callback, states[i], sentAt)));

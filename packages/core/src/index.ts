@@ -128,7 +128,7 @@ export type {
 export type { Alarm, Clock } from './clock.ts';
 export type { Lock } from './lock.ts';
 export { consoleLogger, type Logger, type StructuredLog, silentLogger, structuredLogger } from './logger.ts';
-export type { Metric, Telemetry } from './telemetry.ts';
+export type { Metric, MetricAttributes, Receipt, Sending, Telemetry } from './telemetry.ts';
 
 // What adapters need of core.
 

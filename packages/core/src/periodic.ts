@@ -43,7 +43,7 @@ interface SchedulerOptions {
   readonly lock: Lock | undefined;
   readonly logger: Logger;
   readonly programName: string;
-  readonly send: (what: Signature | AnyWorkflow, options: PeriodicOptions) => Promise<unknown>;
+  readonly send: (what: Signature | AnyWorkflow, options: PeriodicOptions, entry: string) => Promise<unknown>;
 }
 
 /** How long a tick that has no next one holds its lock, in milliseconds. */
@@ -153,7 +153,7 @@ export class PeriodicScheduler {
         return logger.warn(`${tick.name}, is not sent: the lock has answered only when the next tick was due`);
       entry.heldUntilMs = tick.nextMs;
       const due = await this.#answer(entry.make());
-      await this.#untilNext(tick, () => send(due, entry.options));
+      await this.#untilNext(tick, () => send(due, entry.options, entry.name));
       logger.debug(`${tick.name}: sent`);
     } catch (error) {
       logger.error(`${tick.name}, failed: ${errorText(error)}`, error);

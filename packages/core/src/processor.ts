@@ -28,6 +28,7 @@ import { etaMs } from './wire/time.ts';
 export interface ProcessorOptions {
   readonly engine: Engine;
   readonly queue: string;
+  readonly consumerTag: string;
   readonly maxDeliveries: number;
   readonly errorHandler: (error: unknown, signature?: Signature) => void;
   readonly preTaskHandler: ((signature: Signature) => unknown) | undefined;
@@ -35,6 +36,7 @@ export interface ProcessorOptions {
 }
 
 const ack: Verdict = { kind: 'ack' };
+const left: Verdict = { kind: 'ack', leave: true };
 const givenBack: Verdict = { kind: 'requeue', position: 'front', begun: true };
 
 /** A delivery whose message is a signature. */
@@ -105,6 +107,8 @@ export class Processor {
   #carryOut(signature: Sendable, task: RegisteredTask, hold: Hold): void {
     const { delivery } = hold;
     const attempt = new Attempt(signature, this.#engine);
+    this.#engine.telemetry.record('task.received', 1, signature);
+    if (delivery.redelivered) this.#engine.telemetry.record('task.redelivered', 1, signature);
     const job: Job = { hold, attempt, task, before: this.#lookBack(attempt, delivery) };
     if (isChordMember(signature)) this.#followUps.chords.hold(signature, delivery.redelivered);
     if (delivery.redelivered || (delivery.deliveryCount ?? 1) > this.#options.maxDeliveries)
@@ -117,7 +121,7 @@ export class Processor {
     try {
       step();
     } catch (error) {
-      this.#attempts.delete(job.attempt);
+      this.#over(job.attempt);
       void this.#settleWith(job, Promise.reject(error));
     }
   }
@@ -221,7 +225,7 @@ export class Processor {
     if (isFinal(state.state)) {
       if (state.state === 'SUCCESS') await this.#followUps.succeeded(signature, state.results ?? [], ending);
       else await this.#followUps.failed(signature, state.error ?? '', ending);
-      return ack;
+      return state.state === 'FAILURE' ? ackOfFailed(signature) : ack;
     }
     const reached = state.attempt ?? 1;
     if (reached > attempt.context.attempt) return ack; // a later attempt was published and has begun
@@ -234,6 +238,7 @@ export class Processor {
   #run(job: Job): void {
     const { attempt, task } = job;
     this.#attempts.add(attempt);
+    if (this.#engine.telemetry.records) this.#recordBegin(attempt);
     this.#engine.states.announce(attempt);
     const args = attempt.decodeArgs(task);
     if (args === undefined) this.#taskEnded(job);
@@ -241,21 +246,40 @@ export class Processor {
     else attempt.run(task, args, () => this.#taskEnded(job));
   }
 
+  #recordBegin({ signature, sentAt }: Attempt): void {
+    const { telemetry, clock } = this.#engine;
+    telemetry.record('task.running', 1, signature);
+    const times = [signature.eta, sentAt].flatMap((time) => (time === undefined ? [] : [etaMs(time)]));
+    if (times.length === 0) return;
+    telemetry.record('task.waited', Math.max(0, clock.now() - Math.max(...times)), signature);
+  }
+
+  /** The attempt runs no longer. */
+  #over(attempt: Attempt): void {
+    if (this.#attempts.delete(attempt)) this.#engine.telemetry.record('task.running', -1, attempt.signature);
+  }
+
   async #runWrapped(job: Job, args: unknown[]): Promise<void> {
-    const { preTaskHandler, postTaskHandler } = this.#options;
+    const { preTaskHandler, postTaskHandler, queue, consumerTag } = this.#options;
     const { states, telemetry } = this.#engine;
-    const { attempt, task } = job;
+    const { attempt, task, hold } = job;
     try {
       if (preTaskHandler !== undefined) {
         await this.#hook('preTaskHandler', preTaskHandler, attempt);
         states.announce(attempt); // that it has started, which may be news only now
       }
       this.#aborted.signal.throwIfAborted();
-      await telemetry.runTask(attempt.signature, () => attempt.result(task, args));
+      const receipt = {
+        queue,
+        consumerTag,
+        attempt: attempt.context.attempt,
+        redelivered: hold.delivery.redelivered,
+      };
+      await telemetry.runTask(attempt.signature, () => attempt.result(task, args), receipt);
       if (postTaskHandler !== undefined) await this.#hook('postTaskHandler', postTaskHandler, attempt);
       this.#taskEnded(job);
     } catch (error) {
-      this.#attempts.delete(attempt);
+      this.#over(attempt);
       void this.#settleWith(job, Promise.reject(error));
     }
   }
@@ -274,7 +298,7 @@ export class Processor {
     const succeeded: Job[] = [];
     const now = this.#engine.clock.now();
     for (const job of jobs) {
-      this.#attempts.delete(job.attempt);
+      this.#over(job.attempt);
       this.#guarded(job, () => {
         const ended = job.attempt.seal();
         if (ended.kind === 'success') this.#lastSuccessAt = now;
@@ -371,10 +395,10 @@ export class Processor {
     );
     this.#options.errorHandler(error, signature);
     const refused = await this.#persistence.storeWithError(signature, attempt.failureOf('FAILURE', text));
-    this.#engine.telemetry.record('task.failed', 1, signature);
+    this.#engine.telemetry.record('task.failed', 1, signature, error);
     await this.#followUps.failed(signature, text, endingOf(attempt));
     return refused === undefined
-      ? ack
+      ? ackOfFailed(signature)
       : { kind: 'dead', reason: `Its failure could not be stored: ${refused.message}` };
   }
 
@@ -416,7 +440,7 @@ export class Processor {
       `Task ${signature.name} (${signature.uuid}) is tried again in ${Math.ceil(delayMs)} ms: ${errorText(error)}`,
       this.#fields(attempt, error),
     );
-    this.#engine.telemetry.record('task.retried', 1, signature);
+    this.#engine.telemetry.record('task.retried', 1, signature, error);
     return ack;
   }
 
@@ -433,6 +457,10 @@ export class Processor {
     );
     return outcome.status === 'failed' ? outcome.error : undefined;
   }
+}
+
+function ackOfFailed({ stopTaskDeletionOnError }: Signature): Verdict {
+  return stopTaskDeletionOnError ? left : ack;
 }
 
 function endingOf({ createdAt }: Attempt): Ending {

@@ -13,7 +13,7 @@ import { sentAtOf } from './sent-at.ts';
 import type { Signature } from './signature.ts';
 import type { StateWriter } from './state-writer.ts';
 import { isAfter } from './task-state.ts';
-import type { SafeTelemetry } from './telemetry.ts';
+import type { SafeTelemetry, Sending } from './telemetry.ts';
 import { isSendTime, newSendUuid, newUuid } from './uuid.ts';
 import { checkSignature } from './validation.ts';
 import { encodeChordCallback, encodeSignature } from './wire/signature-codec.ts';
@@ -92,12 +92,41 @@ export class Sender {
 
   /** @param sentAt undefined: the UUID holds it. */
   #complete(draft: Draft, signature: Signature, sentAt: string | undefined): Sendable {
-    const injected = this.#options.telemetry.injectHeaders(signature);
     draft.routingKey ||= this.#defaultRoutingKey;
     draft.eta &&= encodeTime(draft.eta);
     const { [header.attempt]: _, ...headers } = signature.headers ?? {}; // whatever it was before, this is a first attempt
-    draft.headers = withSentAt({ ...headers, ...injected }, sentAt);
+    draft.headers = withSentAt(headers, sentAt);
     return draft as Sendable;
+  }
+
+  /** Lets `publish` send what goes together, as telemetry wants it: with its headers, and something around it. */
+  traced<T>(
+    signatures: readonly Sendable[],
+    about: Omit<Sending, 'signatures' | 'broker'>,
+    publish: (signatures: readonly Sendable[]) => Promise<T>,
+  ): Promise<T> {
+    const { telemetry } = this.#options;
+    if (!telemetry.seesSends) return publish(signatures);
+    return telemetry.runSend({ ...about, signatures }, () => publish(this.#withHeaders(signatures)));
+  }
+
+  /** The same with telemetry's headers, which all callbacks in them get, too. What several of them share stays shared. */
+  #withHeaders(signatures: readonly Sendable[]): readonly Sendable[] {
+    const { telemetry } = this.#options;
+    const done = new Map<Signature, Signature>();
+    const inject = <T extends Signature>(signature: T): T => {
+      const before = done.get(signature);
+      if (before !== undefined) return before as T;
+      const draft = draftOf(signature);
+      const headers = { ...signature.headers, ...telemetry.injectHeaders(signature) };
+      draft.headers = withSentAt(headers, signature.headers?.[header.sentAt]);
+      draft.onSuccess = signature.onSuccess?.map(inject);
+      draft.onError = signature.onError?.map(inject);
+      draft.chordCallback = signature.chordCallback && inject(signature.chordCallback);
+      done.set(signature, draft as Signature);
+      return draft as T;
+    };
+    return signatures.map(inject);
   }
 
   /** Writes PENDING and publishes. `failed` and `unknown` say that nothing, or perhaps something, was published. */

@@ -27,6 +27,7 @@ import {
   string,
   timerMs,
 } from './options.ts';
+import type { Outcome } from './outcome.ts';
 import { type Periodic, type PeriodicEntry, type PeriodicOptions, PeriodicScheduler } from './periodic.ts';
 import { planOf } from './plan.ts';
 import {
@@ -57,7 +58,7 @@ import {
   type TaskSignature,
   withOptions,
 } from './task.ts';
-import { SafeTelemetry, type Telemetry } from './telemetry.ts';
+import { SafeTelemetry, type Sending, type Telemetry } from './telemetry.ts';
 import { checkIsSignature, checkSignature } from './validation.ts';
 import { decodeSignature } from './wire/signature-codec.ts';
 import { Worker, type WorkerOptions } from './worker.ts';
@@ -139,11 +140,11 @@ export class Server implements AsyncDisposable {
     const { programName = basename(process.argv[1] ?? process.argv0) } = options;
     broker.attach?.({ defaultQueue, logger });
     backend.attach?.({ logger });
-    const telemetry = new SafeTelemetry(options.telemetry ?? {}, logger);
+    const telemetry = new SafeTelemetry(options.telemetry ?? {}, logger, broker.name);
     const states = new StateWriter(backend, logger);
     this.lock = lock;
     this.handlesSignals = options.handleSignals ?? true;
-    const send = (what: Signature | AnyWorkflow, how: PeriodicOptions) => this.#send(what, how);
+    const send = (what: Signature | AnyWorkflow, how: PeriodicOptions, entry: string) => this.#send(what, how, entry);
     this.periodic = new PeriodicScheduler({ clock, lock, logger, programName, send });
     this.#engine = {
       broker,
@@ -274,33 +275,46 @@ export class Server implements AsyncDisposable {
   #send(
     what: Signature | AnyWorkflow,
     options?: SendOptions | WorkflowOptions,
+    periodicEntry?: string,
   ): Promise<AsyncResult<unknown> | WorkflowResult> {
-    return isWorkflow(what) ? this.#sendWorkflow(what, options as WorkflowOptions) : this.#sendOne(what, options);
+    return isWorkflow(what)
+      ? this.#sendWorkflow(what, options as WorkflowOptions, periodicEntry)
+      : this.#sendOne(what, options, periodicEntry);
   }
 
-  async #sendOne(signature: Signature, options: SendOptions | undefined): Promise<AsyncResult<unknown>> {
+  async #sendOne(
+    signature: Signature,
+    options: SendOptions | undefined,
+    periodicEntry: string | undefined,
+  ): Promise<AsyncResult<unknown>> {
     const returns = (signature as Partial<TaskSignature>)?.definition;
+    const { sender, telemetry } = this.#engine;
     const sendable = this.#prepare(signature, options);
-    const outcome = await this.#engine.sender.send(sendable, options?.signal);
-    if (outcome.status === 'stored') return taskResult(this.#engine, sendable.uuid, returns, true);
-    if (outcome.status === 'failed') throw outcome.error;
-    throw new MachineryError(
-      'ERR_MACHINERY_PUBLISH_UNKNOWN',
-      `Task ${sendable.name} (${sendable.uuid}) may or may not have been published: ${outcome.error.message}`,
-      { cause: outcome.error },
-    );
+    if (telemetry.seesSends)
+      await sender.traced([sendable], aboutSending('task', periodicEntry), async ([one = sendable]) =>
+        throwUnlessSent(one, await sender.send(one, options?.signal)),
+      );
+    else throwUnlessSent(sendable, await sender.send(sendable, options?.signal));
+    return taskResult(this.#engine, sendable.uuid, returns, true);
   }
 
-  async #sendWorkflow(workflow: AnyWorkflow, options: WorkflowOptions = {}): Promise<WorkflowResult> {
+  async #sendWorkflow(
+    workflow: AnyWorkflow,
+    options: WorkflowOptions = {},
+    periodicEntry?: string,
+  ): Promise<WorkflowResult> {
     checkOptions(`Options of a ${workflow.kind}`, options, {
       sendConcurrency: optional(integer({ min: 1 })),
       signal: optional(abortSignal),
     });
     const { root, entries, ...groups } = planOf(workflow);
+    const { sender } = this.#engine;
     const [first] = entries;
     if (first !== undefined && options.signal?.aborted) throw sendAborted(first, options.signal);
-    const sendables = entries.map((entry) => this.#engine.sender.completeDraft(this.#delayed(entry)));
-    await sendWorkflow(this.#engine, sendables, groups, options);
+    const sendables = entries.map((entry) => sender.completeDraft(this.#delayed(entry)));
+    await sender.traced(sendables, aboutSending(workflow.kind, periodicEntry), (all) =>
+      sendWorkflow(this.#engine, all, groups, options),
+    );
     return workflowResult(this.#engine, root, true) as WorkflowResult;
   }
 
@@ -505,6 +519,23 @@ export class Server implements AsyncDisposable {
   #refuseWhenClosed(): void {
     if (this.#closing !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
   }
+}
+
+function aboutSending(
+  kind: Sending['kind'],
+  periodicEntry: string | undefined,
+): Pick<Sending, 'kind' | 'periodicEntry'> {
+  return periodicEntry === undefined ? { kind } : { kind, periodicEntry };
+}
+
+function throwUnlessSent({ name, uuid }: Sendable, outcome: Outcome): void {
+  if (outcome.status === 'stored') return;
+  if (outcome.status === 'failed') throw outcome.error;
+  throw new MachineryError(
+    'ERR_MACHINERY_PUBLISH_UNKNOWN',
+    `Task ${name} (${uuid}) may or may not have been published: ${outcome.error.message}`,
+    { cause: outcome.error },
+  );
 }
 
 function decodeAll(bodies: readonly string[]): Signature[] {

@@ -82,6 +82,7 @@ export class Worker implements AsyncDisposable {
     this.#processor = new Processor({
       engine,
       queue: this.queue,
+      consumerTag,
       maxDeliveries,
       errorHandler,
       preTaskHandler,

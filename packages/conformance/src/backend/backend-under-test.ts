@@ -22,6 +22,11 @@ export interface BackendUnderTest {
    * seconds, for it may be late but never early. Default 0: gone when it is read after its time.
    */
   readonly expiryLagMs?: number;
+  /**
+   * Whether a task's UUID cannot be a key of the store: then its states fail for good, with ERR_MACHINERY_BACKEND_FAILED, and there is
+   * nothing to read or to remove. Default: any text can be one.
+   */
+  readonly cannotBeKey?: (taskUuid: string) => boolean;
   /** How long any one call may take, in milliseconds. Default: 10,000. */
   readonly patienceMs?: number;
 }
@@ -36,15 +41,18 @@ export class BackendSuite {
   readonly declares: BackendCapabilities;
   readonly patienceMs: number;
   readonly expiryLagMs: number;
+  readonly cannotBeKey: (taskUuid: string) => boolean;
   readonly #runner: Runner;
   readonly #create: () => Backend | Promise<Backend>;
 
-  constructor(runner: Runner, { create, declares, patienceMs = 10_000, expiryLagMs = 0 }: BackendUnderTest) {
+  constructor(runner: Runner, underTest: BackendUnderTest) {
+    const { create, declares, patienceMs = 10_000, expiryLagMs = 0, cannotBeKey = () => false } = underTest;
     this.#runner = runner;
     this.#create = create;
     this.declares = declares;
     this.patienceMs = patienceMs;
     this.expiryLagMs = expiryLagMs;
+    this.cannotBeKey = cannotBeKey;
   }
 
   /** The most states in one call. */

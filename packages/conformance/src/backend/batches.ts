@@ -6,6 +6,7 @@ import type { BackendSuite } from './backend-under-test.ts';
 import {
   assertSameState,
   assertStored,
+  batchesOf,
   describeOutcome,
   expectStored,
   int64,
@@ -108,9 +109,10 @@ export function testBatches(suite: BackendSuite): void {
     suite.it('keeps tasks apart whose UUIDs have any characters, or differ in little', async (open) => {
       const [writer, reader] = [await open(), await open()];
       const own = newTaskUuid();
-      const states = oddUuids.map((uuid, i) =>
+      const odd = oddUuids.map((uuid, i) =>
         stateOf('SUCCESS', { taskUuid: uuid.startsWith(' ') ? `${uuid}${own}` : `${own}${uuid}`, results: [int64(i)] }),
       );
+      const states = odd.filter(({ taskUuid }) => !suite.cannotBeKey(taskUuid));
       await store(writer, states);
       await expectStored(reader, states);
       const uuids = states.map(({ taskUuid }) => taskUuid);
@@ -123,6 +125,8 @@ export function testBatches(suite: BackendSuite): void {
       );
     });
   });
+
+  testRefusedKeys(suite);
 
   suite.describe('many calls at once', () => {
     suite.it('each get their own answer', async (open) => {
@@ -172,6 +176,44 @@ export function testBatches(suite: BackendSuite): void {
 
   const { maxStateBytes } = suite.declares;
   if (maxStateBytes !== undefined) testStateSize(suite, maxStateBytes);
+}
+
+function testRefusedKeys(suite: BackendSuite): void {
+  const refused = oddUuids.filter(suite.cannotBeKey);
+  if (refused.length === 0) return;
+
+  const assertRefused = (outcome: Outcome | undefined): void => {
+    const isRight =
+      outcome?.status === 'failed' &&
+      !outcome.retryable &&
+      MachineryError.is(outcome.error, 'ERR_MACHINERY_BACKEND_FAILED');
+    assert.ok(isRight, `Expected failed, for good, with ERR_MACHINERY_BACKEND_FAILED, got ${describeOutcome(outcome)}`);
+  };
+
+  suite.describe('a UUID that cannot be a key', () => {
+    suite.it('is refused for good by itself, has nothing to read, and can be purged', async (open) => {
+      const backend = await open();
+      const [before, after] = [stateOf('SUCCESS'), stateOf('STARTED')];
+      const names = ['PENDING', 'STARTED', 'SUCCESS'] as const;
+      const odd = names.flatMap((name) => refused.map((taskUuid) => stateOf(name, { taskUuid })));
+      const states = [before, ...odd, after];
+      for (const batch of batchesOf(states, backend)) {
+        const outcomes = await backend.write(writesOf(batch));
+        for (const [i, state] of batch.entries()) {
+          if (odd.includes(state)) assertRefused(outcomes[i]);
+          else assertStored(outcomes[i], state);
+        }
+      }
+      const read = await readAll(backend, [before.taskUuid, ...refused, after.taskUuid]);
+      assertSameState(read.at(0), before);
+      assertSameState(read.at(-1), after);
+      assert.deepEqual(
+        read.slice(1, -1),
+        refused.map(() => undefined),
+      );
+      await backend.purge({ tasks: refused, groups: refused });
+    });
+  });
 }
 
 function testStateSize(suite: BackendSuite, maxStateBytes: number): void {

@@ -19,14 +19,16 @@ export interface ChildConfig {
 }
 
 const { adaptersModule, queue, scenario, failpoint } = JSON.parse(process.argv[2] ?? '{}') as ChildConfig;
-const tasks = scenarios.find(({ name }) => name === scenario)?.tasks ?? {};
+const { tasks = {}, chord } = scenarios.find(({ name }) => name === scenario) ?? {};
+const place = chord?.members.indexOf(failpoint?.task ?? '') ?? -1;
+const before = chord?.members.slice(0, Math.max(0, place)) ?? [];
 
 const module = await loadAdapters(adaptersModule);
 const adapters = journaled({
   broker: await module.createBroker(queue),
   backend: await module.createBackend(queue),
 });
-const armed = failpoint && armFailpoint(adapters, failpoint, () => report({ event: 'killed', task: '' }));
+const armed = failpoint && armFailpoint(adapters, failpoint, before, () => report({ event: 'killed', task: '' }));
 const { broker, backend } = armed ?? adapters;
 
 const log = (message: string) => process.stderr.write(`${message}\n`);

@@ -17,9 +17,17 @@ export interface ArmedAdapters extends Adapters {
  */
 const lingerMs = 20;
 
-/** @param killed is called right before the process is killed. */
-export function armFailpoint({ broker, backend }: Adapters, failpoint: Failpoint, killed: () => void): ArmedAdapters {
-  const hands = new Hands(failpoint);
+/**
+ * @param before the tasks that are to be taken before that of the failpoint, which queues without an order may hand out first.
+ * @param killed is called right before the process is killed.
+ */
+export function armFailpoint(
+  { broker, backend }: Adapters,
+  failpoint: Failpoint,
+  before: readonly string[],
+  killed: () => void,
+): ArmedAdapters {
+  const hands = new Hands(failpoint, before);
   const { takeGroup } = backend;
   const die = (): Promise<never> => {
     setTimeout(() => {
@@ -102,6 +110,10 @@ function failingConsumer(consumer: Consumer, hands: Hands, die: () => Promise<ne
       hands.drop(settling);
       const handedOut: Delivery[] = [];
       for (const delivery of deliveries) {
+        if (hands.isTooEarly(delivery)) {
+          await consumer.settle([{ kind: 'requeue', position: 'back', delivery }]);
+          continue;
+        }
         if (!(await hands.take(delivery))) continue;
         if (hands.reaches('after-take')) return die();
         handedOut.push(delivery);
@@ -121,14 +133,17 @@ class Hands {
   /** The UUIDs of what this worker published. */
   readonly published = new Set<string | undefined>();
   readonly #failpoint: Failpoint;
+  /** What must be taken before the failpoint's task, and has not been. */
+  readonly #before: Set<string>;
   readonly #held = new Map<Delivery, Signature>();
   #takes = 0;
   #passes = 0;
   #onEmpty: (() => void) | undefined;
   aimed: boolean;
 
-  constructor(failpoint: Failpoint) {
+  constructor(failpoint: Failpoint, before: readonly string[]) {
     this.#failpoint = failpoint;
+    this.#before = new Set(before);
     this.aimed = !this.alone;
   }
 
@@ -154,6 +169,13 @@ class Hands {
   reaches(point: string | undefined): boolean {
     const { point: wanted, nth = 1 } = this.#failpoint;
     return this.aimed && point === wanted && ++this.#passes === nth;
+  }
+
+  /** Whether it came before its turn. */
+  isTooEarly({ body }: Delivery): boolean {
+    const { name } = decodeSignature(body);
+    this.#before.delete(name);
+    return name === this.#failpoint.task && this.#before.size > 0;
   }
 
   /** Whether the worker gets the delivery; otherwise it stays with its broker's consumer until the process dies. */

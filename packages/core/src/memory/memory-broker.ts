@@ -106,6 +106,10 @@ export class MemoryBroker implements Broker {
     return this.#queues.get(queue)?.bodies(limit) ?? [];
   }
 
+  async countPending(queue: string): Promise<number> {
+    return this.#queues.get(queue)?.messages.length ?? 0;
+  }
+
   async delayedMessages(limit: number): Promise<string[]> {
     return this.#delayed.data
       .toSorted(soonestFirst)

@@ -182,7 +182,7 @@ describe('a broker that sends with the backend', () => {
     const records: unknown[][] = [];
     const { server, broker } = sendingServer({ telemetry: { record: (...record) => void records.push(record) } });
     await server.send(add(1));
-    expect(records).toEqual([['task.sent', 1, { task: 'add', queue: 'q' }]]);
+    expect(records).toEqual([['task.sent', 1, { task: 'add', queue: 'q', broker: broker.name }]]);
     broker.onSend = async (sends) => sends.map(() => failed(refusedForGood(), false));
     await server.send(add(1)).catch(() => {});
     expect(records).toHaveLength(1);

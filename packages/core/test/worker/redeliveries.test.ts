@@ -298,3 +298,35 @@ describe('a signature sent again under the same UUID', () => {
     expect((await test.backend.state('same'))?.createdAt).not.toBe(first?.createdAt);
   });
 });
+
+describe('a task that fails and asks for its message to stay', () => {
+  const asks: Signature = { uuid: 'task_w', name: 'fail', stopTaskDeletionOnError: true };
+  const settled = async (body: string) => {
+    const { delivery: _, ...verdict } = await test.broker.settled.first(({ delivery }) => delivery.body === body);
+    return verdict;
+  };
+
+  it('leaves it, and an attempt that is followed by another does not', async () => {
+    test.server.registerTask('fail', () => {
+      throw new Error('it broke');
+    });
+    await test.startWorker();
+    await test.server.send(asks);
+    await test.server.send({ ...asks, uuid: 'task_r', retryCount: 1 });
+    const [first, retried] = await Promise.all(
+      ['task_w', 'task_r'].map((uuid) => test.broker.settled.first(({ delivery }) => delivery.body.includes(uuid))),
+    );
+    expect(first).toMatchObject({ kind: 'ack', leave: true });
+    expect(retried).toMatchObject({ kind: 'ack' });
+    expect(retried).not.toHaveProperty('leave');
+  });
+
+  it('leaves it again when it comes again, without a run', async () => {
+    const body = ourMessage({ ...asks, name: 'work' }, 1);
+    await test.backend.put({ taskUuid: 'task_w', taskName: 'work', createdAt: sentAt, ...failure });
+    await test.broker.putRedelivered(body);
+    await test.startWorker();
+    expect(await settled(body)).toEqual({ kind: 'ack', leave: true });
+    expect(runs).toEqual([]);
+  });
+});

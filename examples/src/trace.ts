@@ -1,0 +1,42 @@
+// The trace of a chord, printed as a tree: `node dist/trace.js`, on the in-memory engine or on the servers of `--broker` and `--backend`.
+
+import { parseArgs } from 'node:util';
+import { chord, Server, silentLogger } from '@machinery/core';
+import { OpenTelemetry } from '@machinery/opentelemetry';
+import {
+  InMemorySpanExporter,
+  NodeTracerProvider,
+  type ReadableSpan,
+  SimpleSpanProcessor,
+} from '@opentelemetry/sdk-trace-node';
+import { backendOf, brokerOf } from './adapters.ts';
+import { add, multiply } from './tasks.ts';
+import { registerHandlers } from './worker.ts';
+
+const exporter = new InMemorySpanExporter(); // elsewhere: one that sends them to where you look at traces
+new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).register();
+
+const { values } = parseArgs({
+  options: { broker: { type: 'string', default: 'memory://' }, backend: { type: 'string', default: 'memory://' } },
+});
+const server = new Server({
+  broker: brokerOf(values.broker),
+  backend: backendOf(values.backend),
+  defaultQueue: 'machinery_trace',
+  logger: silentLogger,
+  telemetry: new OpenTelemetry(),
+});
+registerHandlers(server);
+await server.newWorker('trace-worker', { concurrency: 1 }).start();
+const result = await server.send(chord([add(1, 1), add(2, 2), add(5, 6)], multiply.partial()));
+await result.get({ timeoutMs: 10_000 });
+await server.close();
+printTree(exporter.getFinishedSpans());
+
+/** Each span below its parent, in the order in which they began. */
+function printTree(spans: readonly ReadableSpan[], parentId?: string, indent = ''): void {
+  for (const span of spans.filter(({ parentSpanContext }) => parentSpanContext?.spanId === parentId)) {
+    console.log(`${indent}${span.name}`);
+    printTree(spans, span.spanContext().spanId, `${indent}  `);
+  }
+}

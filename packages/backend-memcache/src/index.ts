@@ -1,0 +1,3 @@
+// What @machinery/backend-memcache exports.
+
+export { MemcacheBackend, type MemcacheBackendOptions } from './memcache-backend.ts';

@@ -1,0 +1,3 @@
+// What @machinery/opentelemetry exports.
+
+export { OpenTelemetry, type OpenTelemetryOptions } from './open-telemetry.ts';
