@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { errorText, Server, silentLogger } from '@machinery/core';
-import { backendOf, brokerOf } from './adapters.ts';
+import { configFromEnvironment, createBackend, createBroker } from '@machinery/core/config';
 import { sendAll } from './sender.ts';
 import { registerHandlers } from './worker.ts';
 
@@ -10,9 +10,10 @@ try {
   const { values } = parseArgs({
     options: { broker: { type: 'string', default: 'memory://' }, backend: { type: 'string', default: 'memory://' } },
   });
+  const config = { ...configFromEnvironment(), broker: values.broker, resultBackend: values.backend };
   const server = new Server({
-    broker: brokerOf(values.broker),
-    backend: backendOf(values.backend),
+    broker: await createBroker(config),
+    backend: await createBackend(config),
     defaultQueue: 'machinery_demo', // of its own: what waits on the server for other workers is left to them
     logger: silentLogger,
   });

@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { chord, Server, silentLogger } from '@machinery/core';
+import { configFromEnvironment, createBackend, createBroker } from '@machinery/core/config';
 import { OpenTelemetry } from '@machinery/opentelemetry';
 import {
   InMemorySpanExporter,
@@ -9,7 +10,6 @@ import {
   type ReadableSpan,
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-node';
-import { backendOf, brokerOf } from './adapters.ts';
 import { add, multiply } from './tasks.ts';
 import { registerHandlers } from './worker.ts';
 
@@ -19,9 +19,10 @@ new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).
 const { values } = parseArgs({
   options: { broker: { type: 'string', default: 'memory://' }, backend: { type: 'string', default: 'memory://' } },
 });
+const config = { ...configFromEnvironment(), broker: values.broker, resultBackend: values.backend };
 const server = new Server({
-  broker: brokerOf(values.broker),
-  backend: backendOf(values.backend),
+  broker: await createBroker(config),
+  backend: await createBackend(config),
   defaultQueue: 'machinery_trace',
   logger: silentLogger,
   telemetry: new OpenTelemetry(),

@@ -1,55 +1,17 @@
-// What the READMEs show compiles, and what they say that it prints is printed.
+// What the README shows compiles, and what it says that it prints is printed. Those of the packages: adapters.test.ts.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { pubsubServer, rabbitServer, redisServer } from '@machinery/services';
+import { redisServer } from '@machinery/services';
 import { afterAll, expect, it, vi } from 'vitest';
-import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
+import { compile, run, snippetFolder, snippets } from './snippets.ts';
 
-const [redis, rabbit, pubsub] = [await redisServer(), await rabbitServer(), await pubsubServer()];
+const redis = await redisServer();
 vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
-vi.stubEnv('AMQP_URL', rabbit?.url);
-vi.stubEnv('PUBSUB_EMULATOR_HOST', pubsub?.host);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), pubsub?.stop()]));
-import { memcachedServer, rabbitServer, redisServer } from '@machinery/services';
-import { afterAll, expect, it, vi } from 'vitest';
-import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
-
-const [redis, rabbit, memcached] = [await redisServer(), await rabbitServer(), await memcachedServer()];
-vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
-vi.stubEnv('AMQP_URL', rabbit?.url);
-vi.stubEnv('MEMCACHED_URL', memcached?.url);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), memcached?.stop()]));
-import { rabbitServer, redisServer, sqsServer } from '@machinery/services';
-import { afterAll, expect, it, vi } from 'vitest';
-import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
-
-const [redis, rabbit, sqs] = [await redisServer(), await rabbitServer(), await sqsServer()];
-vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
-vi.stubEnv('AMQP_URL', rabbit?.url);
-vi.stubEnv('SQS_URL', sqs.url);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), sqs.stop()]));
-import { dynamoServer, rabbitServer, redisServer } from '@machinery/services';
-import { afterAll, expect, it, vi } from 'vitest';
-import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
-
-const [redis, rabbit, dynamo] = [await redisServer(), await rabbitServer(), await dynamoServer()];
-vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
-vi.stubEnv('AMQP_URL', rabbit?.url);
-vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', dynamo.endpoint);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), dynamo.stop()]));
-import { mongoServer, rabbitServer, redisServer } from '@machinery/services';
-import { afterAll, expect, it, vi } from 'vitest';
-import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
-
-const [redis, rabbit, mongo] = [await redisServer(), await rabbitServer(), await mongoServer()];
-vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
-vi.stubEnv('AMQP_URL', rabbit?.url);
-vi.stubEnv('MONGODB_URL', mongo?.url);
-afterAll(() => Promise.all([redis?.stop(), rabbit?.stop(), mongo?.stop()]));
+afterAll(() => redis?.stop());
 
 const folder = snippetFolder('readme');
 
@@ -68,37 +30,6 @@ it('runs the first program of the README', () => {
 
 it.skipIf(redis === undefined)('runs the same program on Redis', { timeout: 30_000 }, () => {
   expect(run(compile(folder, 'on-redis', onRedis))).toEqual(['2']);
-});
-
-it.skipIf(redis === undefined || rabbit === undefined).each(['broker', 'backend'])(
-  'runs the program of the AMQP %s',
-  { timeout: 30_000 },
-  (role) => {
-    const [program = ''] = snippets(`packages/${role}-amqp/README.md`);
-    expect(run(compile(folder, `amqp-${role}`, program))).toEqual(
-      printed(program).map((line) => expect.stringMatching(line)),
-    );
-  },
-);
-
-it.skipIf(redis === undefined || pubsub === undefined)('runs the program of Pub/Sub', { timeout: 30_000 }, () => {
-  const [program = ''] = snippets('packages/broker-pubsub/README.md');
-  expect(run(compile(folder, 'pubsub', program))).toEqual(['3']);
-it.skipIf(memcached === undefined)('runs the program of the Memcached backend', { timeout: 30_000 }, () => {
-  const [program = ''] = snippets('packages/backend-memcache/README.md');
-  expect(run(compile(folder, 'memcache-backend', program))).toEqual(printed(program));
-it.skipIf(redis === undefined)('runs the program of the SQS broker', { timeout: 30_000 }, async () => {
-  await sqs.createQueue('machinery_tasks');
-  const [program = ''] = snippets('packages/broker-sqs/README.md');
-  expect(run(compile(folder, 'sqs-broker', program))).toEqual(
-it('runs the program of the DynamoDB backend', { timeout: 30_000 }, () => {
-  const [program = ''] = snippets('packages/backend-dynamodb/README.md');
-  expect(run(compile(folder, 'dynamodb-backend', program))).toEqual(
-it.skipIf(mongo === undefined)('runs the program of the MongoDB backend', { timeout: 30_000 }, () => {
-  const [program = ''] = snippets('packages/backend-mongodb/README.md');
-  expect(run(compile(folder, 'mongodb-backend', program))).toEqual(
-    printed(program).map((line) => expect.stringMatching(line)),
-  );
 });
 
 it('runs the worker of the README until it is told to stop', async () => {

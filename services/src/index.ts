@@ -1,6 +1,7 @@
 // Servers for the tests of the adapters: the one that the environment names, or one that is started here and stopped when
 // the tests are over. And what breaks: connections through a proxy, programs in processes of their own.
 
+export { type DynamoServer, dynamoServer, StartedDynamo, startDynamo } from './dynamodb.ts';
 export { buildGo, findGo } from './go.ts';
 export {
   type MemcachedServer,
@@ -9,7 +10,6 @@ export {
   StartedMemcached,
   startMemcached,
 } from './memcached.ts';
-export { type DynamoServer, dynamoServer, StartedDynamo, startDynamo } from './dynamodb.ts';
 export { type MongoServer, mongoServer, StartedMongo, startFerret, startMongo } from './mongodb.ts';
 export { NodeProgram, type NodeProgramOptions } from './node-program.ts';
 export { type PubSubServer, pubsubServer, StartedPubSub, startPubSub } from './pubsub.ts';

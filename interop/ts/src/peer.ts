@@ -4,8 +4,9 @@
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { encodeStateCanonical, errorText, Server } from '@machinery/core';
-import { backendOf, brokerOf } from './adapters.ts';
+import { createBackend, createBroker } from '@machinery/core/config';
 import { runCases } from './client.ts';
+import { configOf } from './config.ts';
 import { registerTasks } from './tasks.ts';
 
 const redis = 'redis://127.0.0.1:6379';
@@ -33,7 +34,9 @@ async function main(): Promise<number> {
     },
   });
   const [verb = 'client', ...uuids] = positionals;
-  await using server = new Server({ broker: brokerOf(flags), backend: backendOf(flags), defaultQueue: flags.queue });
+  const config = configOf(flags);
+  const [broker, backend] = await Promise.all([createBroker(config), createBackend(config)]);
+  await using server = new Server({ broker, backend, defaultQueue: flags.queue });
   switch (verb) {
     case 'worker':
       await work(server, Number(flags.concurrency));

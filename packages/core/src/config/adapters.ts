@@ -108,12 +108,13 @@ const sqsBroker: Maker = {
 const pubSubBroker: Maker = {
   package: '@machinery/broker-pubsub',
   class: 'PubSubBroker',
-  options: ({ gcpPubsub: { project, subscription, maxExtension } }, url) => {
+  options: ({ gcpPubsub: { project, subscription, maxExtension, createMissing } }, url) => {
     const [, projectInUrl, subscriptionInUrl] = /^\w+:\/\/([^/]*)\/?(.*)$/.exec(url) ?? [];
     return given({
       projectId: project || projectInUrl,
       subscription: subscription || subscriptionInUrl,
       maxExtensionMs: inMs(maxExtension ?? 0),
+      createMissing: createMissing || undefined,
     });
   },
 };
@@ -150,6 +151,7 @@ const dynamoBackend: Maker = {
       ...(isHttp === undefined ? { region: rest.replace(/\/$/, '') } : { endpoint: `${isHttp}${rest}` }),
       taskStatesTable: dynamodb.taskStatesTable,
       groupMetasTable: dynamodb.groupMetasTable,
+      createTables: dynamodb.createTables || undefined,
     });
   },
 };
@@ -163,7 +165,7 @@ const brokers: Makers = new Map<string, Maker>([
   ...all(['amqp', 'amqps'], amqpBroker),
   ...all(redisSchemes, redisBroker),
   ...all(['https', 'http'], sqsBroker),
-  ['gcppubsub', pubSubBroker],
+  ...all(['gcppubsub', 'pubsub'], pubSubBroker),
   ['memory', { package: memory, class: 'MemoryBroker', options: nothing }],
   ['eager', { package: memory, class: 'EagerBroker', options: nothing }],
 ]);

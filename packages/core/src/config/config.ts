@@ -85,6 +85,8 @@ export interface RedisConfig {
 export interface DynamoConfig {
   readonly taskStatesTable: string;
   readonly groupMetasTable: string;
+  /** Creates tables that are not there: for development. Not in Go's files. */
+  readonly createTables: boolean;
 }
 
 export interface PubSubConfig {
@@ -94,6 +96,8 @@ export interface PubSubConfig {
   readonly subscription: string;
   /** How long a message may be held, in seconds. */
   readonly maxExtension: number | undefined;
+  /** Creates topics and subscriptions that are not there: for development. */
+  readonly createMissing: boolean;
 }
 
 export interface MongoConfig {
@@ -190,11 +194,13 @@ const sections: Readonly<Record<SectionName, Section>> = {
   dynamodb: section<DynamoConfig>('dynamodb', {
     taskStatesTable: text('task_states_table', 'task_states', 'TASK_STATES_TABLE'),
     groupMetasTable: text('group_metas_table', 'group_metas', 'GROUP_METAS_TABLE'),
+    createTables: boolean('create_tables', false, 'DYNAMODB_CREATE_TABLES'),
   }),
   gcpPubsub: section<PubSubConfig>('gcp_pubsub', {
     project: text('project', '', 'GCP_PUBSUB_PROJECT'),
     subscription: text('subscription', '', 'GCP_PUBSUB_SUBSCRIPTION'),
     maxExtension: integer('max_extension', undefined, 'GCP_PUBSUB_MAX_EXTENSION'),
+    createMissing: boolean('create_missing', false, 'GCP_PUBSUB_CREATE_MISSING'),
   }),
   mongodb: section<MongoConfig>('mongodb', { database: text('database', '', 'MONGODB_DATABASE') }),
   tls: section<TlsConfig>('tls', {

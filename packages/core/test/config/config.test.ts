@@ -73,8 +73,8 @@ const defaults = {
     clusterEnabled: false,
     sentinelPassword: '',
   },
-  dynamodb: { taskStatesTable: 'task_states', groupMetasTable: 'group_metas' },
-  gcpPubsub: { project: '', subscription: '', maxExtension: undefined },
+  dynamodb: { taskStatesTable: 'task_states', groupMetasTable: 'group_metas', createTables: false },
+  gcpPubsub: { project: '', subscription: '', maxExtension: undefined, createMissing: false },
   mongodb: { database: '' },
   tls: { caFile: '', certFile: '', keyFile: '', serverName: '', insecureSkipVerify: false },
 };
@@ -196,7 +196,7 @@ const expected = {
     clusterEnabled: true,
     sentinelPassword: 'secret',
   },
-  dynamodb: { taskStatesTable: 't', groupMetasTable: 'g' },
+  dynamodb: { taskStatesTable: 't', groupMetasTable: 'g', createTables: false },
 };
 
 describe('configFromYaml', () => {
@@ -222,12 +222,14 @@ describe('configFromYaml', () => {
 
   it('reads what Go does not have in files', () => {
     const { config, lines } = yaml(`
-gcp_pubsub: { project: p, subscription: s, max_extension: 60 }
+gcp_pubsub: { project: p, subscription: s, max_extension: 60, create_missing: true }
+dynamodb: { create_tables: true }
 mongodb: { database: d }
 tls: { ca_file: ca.pem, cert_file: c.pem, key_file: k.pem, server_name: n, insecure_skip_verify: true }
 log_level: debug`);
     expect(config).toMatchObject({
-      gcpPubsub: { project: 'p', subscription: 's', maxExtension: 60 },
+      gcpPubsub: { project: 'p', subscription: 's', maxExtension: 60, createMissing: true },
+      dynamodb: { createTables: true },
       mongodb: { database: 'd' },
       tls: { caFile: 'ca.pem', certFile: 'c.pem', keyFile: 'k.pem', serverName: 'n', insecureSkipVerify: true },
       logLevel: 'debug',

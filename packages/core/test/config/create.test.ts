@@ -151,8 +151,8 @@ it.each([
   ['gcppubsub://project/name', { projectId: 'project', subscription: 'name' }, {}],
   [
     'gcppubsub://project/name',
-    { projectId: 'p', subscription: 's', maxExtensionMs: 60_000 },
-    { gcpPubsub: { project: 'p', subscription: 's', maxExtension: 60 } },
+    { projectId: 'p', subscription: 's', maxExtensionMs: 60_000, createMissing: true },
+    { gcpPubsub: { project: 'p', subscription: 's', maxExtension: 60, createMissing: true } },
   ],
 ])('broker %s is made with %j', async (broker, options, changes) => {
   const there = packages('SqsBroker', 'PubSubBroker');
@@ -172,8 +172,8 @@ it.each([
   ['dynamodb+http://localhost:8000', { endpoint: 'http://localhost:8000', ...tables }],
   [
     'dynamodb://us',
-    { region: 'us', taskStatesTable: 't', groupMetasTable: 'g' },
-    { dynamodb: { taskStatesTable: 't', groupMetasTable: 'g' } },
+    { region: 'us', taskStatesTable: 't', groupMetasTable: 'g', createTables: true },
+    { dynamodb: { taskStatesTable: 't', groupMetasTable: 'g', createTables: true } },
   ],
 ] as [string, object, Partial<Config>?][])(
   'backend %s is made with %j',
