@@ -1,7 +1,6 @@
-// The backend on a MongoDB passes the suites, by itself and with workflows.
+// The backend on a MongoDB passes the suite of backends.
 
-import { declaredBackends, testBackend, testWorkflows } from '@machinery/conformance';
-import { MemoryBroker } from '@machinery/core/memory';
+import { declaredBackends, testBackend } from '@machinery/conformance';
 import { mongoServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { MongoBackend } from '../src/index.ts';
@@ -15,22 +14,4 @@ const { '@machinery/backend-mongodb': declares } = declaredBackends;
 describe.skipIf(mongo === undefined || declares === undefined)('MongoBackend', () => {
   const create = () => new MongoBackend({ url, database: 'conformance', commandTimeoutMs: 20_000 });
   testBackend(runner, { create, declares: declares ?? { storesResults: false }, patienceMs: 20_000 });
-});
-
-describe.skipIf(mongo === undefined)('workflows on MongoBackend', () => {
-  const broker = new MemoryBroker();
-  // A connection to a broker that others use, too.
-  const createBroker = () =>
-    new Proxy(broker, {
-      get(target, key) {
-        if (key === 'close') return async () => {};
-        const member: unknown = Reflect.get(target, key, target);
-        return typeof member === 'function' ? member.bind(target) : member;
-      },
-    });
-  testWorkflows(runner, {
-    createBroker,
-    createBackend: () => new MongoBackend({ url, database: 'workflows' }),
-    runs: 40,
-  });
 });

@@ -1,0 +1,30 @@
+// The backend on a MongoDB passes the suite of workflows.
+
+import { testWorkflows } from '@machinery/conformance';
+import { MemoryBroker } from '@machinery/core/memory';
+import { mongoServer } from '@machinery/services';
+import { afterAll, beforeAll, describe, it } from 'vitest';
+import { MongoBackend } from '../src/index.ts';
+
+const runner = { describe, it, before: beforeAll, after: afterAll };
+const mongo = await mongoServer();
+const url = mongo?.url as string;
+afterAll(() => mongo?.stop());
+
+describe.skipIf(mongo === undefined)('workflows on MongoBackend', () => {
+  const broker = new MemoryBroker();
+  // A connection to a broker that others use, too.
+  const createBroker = () =>
+    new Proxy(broker, {
+      get(target, key) {
+        if (key === 'close') return async () => {};
+        const member: unknown = Reflect.get(target, key, target);
+        return typeof member === 'function' ? member.bind(target) : member;
+      },
+    });
+  testWorkflows(runner, {
+    createBroker,
+    createBackend: () => new MongoBackend({ url, database: 'workflows' }),
+    runs: 40,
+  });
+});
