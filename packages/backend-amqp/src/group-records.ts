@@ -73,6 +73,7 @@ export class GroupRecords {
     const { promise, resolve, reject } = withResolvers<Message>();
     promise.catch(() => {});
     const onMessage = (message: Message | null) => (message === null ? reject(new Replaced()) : resolve(message));
+    raw.once('close', () => reject(new Error('the channel is closed')));
     await raw.prefetch(1);
     await raw.consume(queue, onMessage);
     const timer = setTimeout(() => reject(unavailable(queue)), turnMs);

@@ -1,0 +1,82 @@
+// Metas and members of groups when others have their queues, the server does not answer, or a process died half-way.
+
+import type { GroupMeta, StateWrite } from '@machinery/core';
+import { rabbitServer } from '@machinery/services';
+import { type ChannelModel, connect } from 'amqplib';
+import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { AmqpBackend, type AmqpBackendOptions } from '../src/index.ts';
+
+const rabbit = await rabbitServer();
+const url = rabbit?.url as string;
+afterAll(() => rabbit?.stop());
+
+let last = 0;
+const unique = (what: string) => `${what}_${process.pid}-${++last}-groups`;
+
+/** `models` are the connections that it has opened. */
+function open(options: AmqpBackendOptions = {}) {
+  const models: ChannelModel[] = [];
+  const openModel = async () => {
+    const model = await connect(url);
+    models.push(model);
+    return model;
+  };
+  const backend = new AmqpBackend({ connect: openModel, ...options });
+  onTestFinished(() => backend.close());
+  return Object.assign(backend, { models });
+}
+
+async function rawChannel() {
+  const model = await connect(url);
+  onTestFinished(() => model.close());
+  const channel = await model.createChannel();
+  channel.on('error', () => {});
+  return channel;
+}
+
+/** Answers a channel that has the record of the group, until it is closed. */
+async function recordHeldBy(groupUuid: string) {
+  const channel = await rawChannel();
+  await new Promise<void>((held) => void channel.consume(`${groupUuid}_meta`, () => held()));
+  return channel;
+}
+
+function metaOf(groupUuid: string): GroupMeta {
+  const createdAt = '2026-11-21T08:00:00Z';
+  return { groupUuid, taskUuids: ['a', 'b'], chordTriggered: false, lock: false, createdAt };
+}
+
+const write = (taskUuid: string, group?: StateWrite['group']): StateWrite => ({
+  state: { taskUuid, taskName: 'add', state: 'SUCCESS', results: [], createdAt: '2026-11-21T08:00:00Z' },
+  expiresInSeconds: 60,
+  ...(group && { group }),
+});
+
+/** What a promise has come to after a while. */
+const after = (ms: number, promise: Promise<unknown>) =>
+  Promise.race([promise, new Promise((end) => setTimeout(end, ms, 'waits'))]);
+
+describe.skipIf(rabbit === undefined)('the meta of a group', () => {
+
+  it('may be waited for longer than the server may take to answer', async () => {
+    const [backend, uuid] = [open({ commandTimeoutMs: 1_000 }), unique('group')];
+    await backend.initGroup(metaOf(uuid), 60);
+    const opened = backend.models.length;
+    const holder = await recordHeldBy(uuid);
+    const reading = backend.readGroup(uuid);
+    expect(await after(2_000, reading)).toBe('waits');
+    await holder.close();
+    expect(await reading).toMatchObject({ groupUuid: uuid });
+    expect(backend.models).toHaveLength(opened);
+  });
+
+  it('is not waited for on a connection that is lost', async () => {
+    const [backend, uuid] = [open(), unique('group')];
+    await backend.initGroup(metaOf(uuid), 60);
+    await recordHeldBy(uuid);
+    const reading = backend.readGroup(uuid).catch((error) => error);
+    expect(await after(300, reading)).toBe('waits');
+    await Promise.all(backend.models.map((model) => model.close()));
+    expect(await after(3_000, reading)).toMatchObject({ code: 'ERR_MACHINERY_BACKEND_UNAVAILABLE' });
+  });
+});
