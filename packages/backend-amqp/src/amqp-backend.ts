@@ -51,7 +51,7 @@ export interface AmqpBackendOptions extends AmqpConnectionOptions {
    * everybody's who uses the queues, Go's too. Default: 3,600.
    */
   readonly resultsExpireInSeconds?: number;
-  /** How many channels declare and read at once. Default: 8. */
+  /** How many channels declare and read at once, and as many more look at groups. Default: 8. */
   readonly channels?: number;
 }
 
@@ -94,9 +94,9 @@ export class AmqpBackend implements Backend {
     this.#expiresInMs = resultsExpireInSeconds * 1_000;
     this.#connection = new AmqpConnection('AmqpBackend', 'backend', options, 'results');
     this.#publisher = new Publisher(this.#connection, confirmTimeoutMs, () => {});
-    const pool = new ChannelPool(this.#connection, channels);
-    this.#queues = new StateQueues(pool, this.#expiresInMs, () => this.#logger);
-    this.#groups = new GroupRecords(pool, this.#queues, this.#publisher);
+    const newPool = () => new ChannelPool(this.#connection, channels);
+    this.#queues = new StateQueues(newPool(), this.#expiresInMs, () => this.#logger);
+    this.#groups = new GroupRecords(newPool(), this.#queues, this.#publisher);
     this.#groupStates = new GroupStates(this.#connection, this.#queues, (...message) => this.#decoded(...message));
   }
 

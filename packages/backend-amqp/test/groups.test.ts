@@ -57,6 +57,34 @@ const after = (ms: number, promise: Promise<unknown>) =>
   Promise.race([promise, new Promise((end) => setTimeout(end, ms, 'waits'))]);
 
 describe.skipIf(rabbit === undefined)('the meta of a group', () => {
+  it('is not there when its queue is empty, as a process died that had just declared it', async () => {
+    const [backend, channel, uuid] = [open(), await rawChannel(), unique('group')];
+    await backend.initGroup(metaOf(uuid), 60);
+    await channel.purgeQueue(`${uuid}_meta`);
+    expect(await backend.readGroup(uuid)).toBeUndefined();
+    await backend.initGroup(metaOf(uuid), 60);
+    expect(await Promise.all([backend.readGroup(uuid), backend.readGroup(uuid)])).toMatchObject(
+      Array(2).fill({ groupUuid: uuid }),
+    );
+  });
+
+  it('is there for all who look at once', async () => {
+    const [backends, uuid] = [[open(), open(), open()], unique('group')];
+    await backends[0]?.initGroup(metaOf(uuid), 60);
+    const reads = backends.flatMap((backend) => Array.from({ length: 40 }, () => backend.readGroup(uuid)));
+    expect((await Promise.all(reads)).filter((meta) => meta?.groupUuid === uuid)).toHaveLength(120);
+  }, 20_000);
+
+  it('holds up no states while it is waited for', async () => {
+    const [backend, uuid] = [open({ channels: 1 }), unique('group')];
+    await backend.initGroup(metaOf(uuid), 60);
+    const holder = await recordHeldBy(uuid);
+    const reading = backend.readGroup(uuid);
+    expect(await after(300, reading)).toBe('waits');
+    expect(await after(2_000, backend.write([write(unique('task'))]))).toEqual([{ status: 'stored' }]);
+    await holder.close();
+    expect(await reading).toMatchObject({ groupUuid: uuid });
+  });
 
   it('may be waited for longer than the server may take to answer', async () => {
     const [backend, uuid] = [open({ commandTimeoutMs: 1_000 }), unique('group')];
