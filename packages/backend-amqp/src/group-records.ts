@@ -8,7 +8,7 @@
 import { type ChannelPool, isMissing, type Publisher } from '@machinery/amqp-client';
 import { MachineryError } from '@machinery/core';
 import type { Channel, Message } from 'amqplib';
-import { type StateQueues, stateQueue } from './state-queues.ts';
+import { checkedName, type StateQueues, stateQueue } from './state-queues.ts';
 
 /** What is stored of a group. */
 export interface GroupRecord {
@@ -106,14 +106,14 @@ export class GroupRecords {
   }
 }
 
-/** Go: where this is, the callback was sent. */
+/** Go: where this is, the callback was sent. Throws for a group whose UUID is too long: no other queue of it has a longer name. */
 export function triggeredQueue(groupUuid: string): string {
-  return `${groupUuid}_chord_triggered`;
+  return checkedName(`${groupUuid}_chord_triggered`);
 }
 
 /** The group's own name is that of the queue in which Go's workers count members. */
 function queueOf(groupUuid: string): string {
-  return `${groupUuid}_meta`;
+  return checkedName(`${groupUuid}_meta`);
 }
 
 /** The queue was deleted while we waited: the group was purged, or is being replaced. */

@@ -47,17 +47,19 @@ export class GroupStates {
    * @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED when others deleted the queue while it was read, and as all calls.
    */
   async take({ uuid, taskCount }: StateGroup, again: boolean): Promise<Omit<TakenGroup, 'inOrder'> | undefined> {
+    const triggered = triggeredQueue(uuid);
+    const isDecided = async () => (await this.#queues.count(triggered)) !== undefined;
     for (let mayHaveTwo = again; ; ) {
       const count = await this.#queues.count(stateQueue(uuid));
       if (count === undefined || (count < taskCount && !mayHaveTwo)) return undefined;
-      if (await this.#isDecided(uuid)) return undefined;
+      if (await isDecided()) return undefined;
       const held = await this.#hold(uuid);
       if (held === 'in use') {
         await sleep(turnMs);
         continue;
       }
       if (held === 'lost') {
-        if (await this.#isDecided(uuid)) return undefined;
+        if (await isDecided()) return undefined;
         const text = `Group ${uuid} cannot be completed: its queue was deleted while the states of its members were read`;
         throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', text);
       }
@@ -67,10 +69,6 @@ export class GroupStates {
       await sleep(givenBackMs);
       mayHaveTwo = false;
     }
-  }
-
-  async #isDecided(uuid: string): Promise<boolean> {
-    return (await this.#queues.count(triggeredQueue(uuid))) !== undefined;
   }
 
   /** Nobody else takes meanwhile: the lock is a queue that belongs to the connection, and ends with it. */

@@ -107,4 +107,17 @@ describe.skipIf(rabbit === undefined)('the meta of a group', () => {
     await Promise.all(backend.models.map((model) => model.close()));
     expect(await after(3_000, reading)).toMatchObject({ code: 'ERR_MACHINERY_BACKEND_UNAVAILABLE' });
   });
+
+  it('is refused for good, before anything is sent, when a name is too long for its queues', async () => {
+    const backend = open();
+    for (const length of [240, 256]) {
+      const uuid = 'g'.repeat(length);
+      const refused = { code: 'ERR_MACHINERY_BACKEND_FAILED', message: expect.stringMatching(/too long/) };
+      await expect(backend.initGroup(metaOf(uuid), 60)).rejects.toMatchObject(refused);
+      await expect(backend.takeGroup({ uuid, taskCount: 1 }, false)).rejects.toMatchObject(refused);
+      await expect(backend.finishChord(uuid)).rejects.toMatchObject(refused);
+    }
+    await backend.initGroup(metaOf('g'.repeat(239)), 60);
+    await backend.purge({ groups: ['g'.repeat(239)] });
+  });
 });
