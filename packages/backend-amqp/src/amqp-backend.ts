@@ -229,6 +229,7 @@ export class AmqpBackend implements Backend {
   }
 
   close(): Promise<void> {
+    this.#groupStates.close();
     this.#closed ??= Promise.allSettled(this.#underWay).then(() => this.#connection.close());
     return this.#closed;
   }

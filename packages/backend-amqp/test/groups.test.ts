@@ -121,3 +121,20 @@ describe.skipIf(rabbit === undefined)('the meta of a group', () => {
     await backend.purge({ groups: ['g'.repeat(239)] });
   });
 });
+
+describe.skipIf(rabbit === undefined)('taking the states of a group', () => {
+  it('asks less and less often while another one has them, and ends with the backend', async () => {
+    const [backend, channel, group] = [open(), await rawChannel(), { uuid: unique('group'), taskCount: 1 }];
+    await backend.write([write(unique('task'), group)]);
+    await channel.assertQueue(`${group.uuid}_taken`, { exclusive: true, durable: false, autoDelete: true });
+    const spies = backend.models.map((model) => vi.spyOn(model, 'createChannel'));
+    const taking = backend.takeGroup(group, false).catch((error) => error);
+    expect(await after(1_500, taking)).toBe('waits');
+    const tries = spies.reduce((sum, { mock }) => sum + mock.calls.length, 0) / 2; // a try closes two channels
+    expect(tries).toBeGreaterThan(2);
+    expect(tries).toBeLessThan(9);
+    const closing = backend.close().then(() => 'closed');
+    expect(await after(3_000, closing)).toBe('closed');
+    expect(await taking).toMatchObject({ code: 'ERR_MACHINERY_CLOSED' });
+  });
+});
