@@ -21,6 +21,7 @@ const closingMs = 1_000;
 /** An open channel of amqplib. */
 export class AmqpChannel<C extends Channel = Channel> {
   readonly raw: C;
+  readonly #timed: C;
   readonly #options: AmqpChannelOptions;
   #error: Error | undefined;
   #isOpen = true;
@@ -28,6 +29,7 @@ export class AmqpChannel<C extends Channel = Channel> {
 
   constructor(raw: C, options: AmqpChannelOptions) {
     this.raw = raw;
+    this.#timed = timed(raw, options);
     this.#options = options;
     raw.on('error', (error) => {
       this.#error ??= error;
@@ -54,21 +56,17 @@ export class AmqpChannel<C extends Channel = Channel> {
     void this.#closed.then(() => listener(this.reason));
   }
 
-  /** A call that the server answers. Rejects with core's error, whose text says what was being done. */
+  /**
+   * Calls that the server answers, each within `commandTimeoutMs`; what `call` waits for in between is not timed. Rejects with core's
+   * error, whose text says what was being done.
+   */
   async call<T>(doing: string, call: (raw: C) => Promise<T>): Promise<T> {
-    const { role, commandTimeoutMs, giveUp } = this.#options;
-    const timer = setTimeout(
-      () => giveUp(new Error(`the server did not answer within ${commandTimeoutMs} ms`)),
-      commandTimeoutMs,
-    );
     try {
-      return await call(this.raw);
+      return await call(this.#timed);
     } catch (error) {
       const { code } = error as { code?: unknown };
       if (code === undefined && this.#isOpen) await Promise.resolve(); // its end may be on its way
-      throw amqpError(role, doing, code === undefined && !this.#isOpen ? this.reason : error);
-    } finally {
-      clearTimeout(timer);
+      throw amqpError(this.#options.role, doing, code === undefined && !this.#isOpen ? this.reason : error);
     }
   }
 
@@ -86,6 +84,22 @@ export class AmqpChannel<C extends Channel = Channel> {
       timer.abort();
     }
   }
+}
+
+/** The same channel, which gives the connection up when the server leaves one of its calls without an answer. */
+function timed<C extends Channel>(raw: C, { commandTimeoutMs, giveUp }: AmqpChannelOptions): C {
+  const late = () => giveUp(new Error(`the server did not answer within ${commandTimeoutMs} ms`));
+  const get = (_: C, name: string | symbol) => {
+    const member: unknown = Reflect.get(raw, name);
+    if (typeof member !== 'function') return member;
+    return (...args: unknown[]) => {
+      const answer: unknown = member.apply(raw, args);
+      if (!(answer instanceof Promise)) return answer;
+      const timer = setTimeout(late, commandTimeoutMs);
+      return answer.finally(() => clearTimeout(timer));
+    };
+  };
+  return new Proxy(raw, { get });
 }
 
 export type AmqpConfirmChannel = AmqpChannel<ConfirmChannel>;

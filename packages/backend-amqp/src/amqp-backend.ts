@@ -51,7 +51,7 @@ export interface AmqpBackendOptions extends AmqpConnectionOptions {
    * everybody's who uses the queues, Go's too. Default: 3,600.
    */
   readonly resultsExpireInSeconds?: number;
-  /** How many channels declare and read at once. Default: 8. */
+  /** How many channels declare and read at once, and as many more look at groups. Default: 8. */
   readonly channels?: number;
 }
 
@@ -69,7 +69,9 @@ export class AmqpBackend implements Backend {
     readConsumes: true,
     takesGroups: true,
   });
-  readonly #connection: AmqpConnection;
+  readonly #publishing: AmqpConnection;
+  /** Declares and reads: what publishes is not read by the server while it has an alarm. */
+  readonly #reading: AmqpConnection;
   readonly #publisher: Publisher;
   readonly #queues: StateQueues;
   readonly #groups: GroupRecords;
@@ -77,7 +79,7 @@ export class AmqpBackend implements Backend {
   readonly #cache = new StateCache();
   readonly #expiresInMs: number;
   /** Of each task, the read under way: another one would find nothing. */
-  readonly #reading = new Map<string, Promise<TaskState | undefined>>();
+  readonly #reads = new Map<string, Promise<TaskState | undefined>>();
   readonly #underWay = new Set<Promise<unknown>>();
   #logger: Logger = consoleLogger;
   #hasWarned = false;
@@ -92,12 +94,13 @@ export class AmqpBackend implements Backend {
     });
     const { resultsExpireInSeconds = 3_600, channels = 8 } = options;
     this.#expiresInMs = resultsExpireInSeconds * 1_000;
-    this.#connection = new AmqpConnection('AmqpBackend', 'backend', options, 'results');
-    this.#publisher = new Publisher(this.#connection, confirmTimeoutMs, () => {});
-    const pool = new ChannelPool(this.#connection, channels);
-    this.#queues = new StateQueues(pool, this.#expiresInMs, () => this.#logger);
-    this.#groups = new GroupRecords(pool, this.#queues, this.#publisher);
-    this.#groupStates = new GroupStates(this.#connection, this.#queues, (...message) => this.#decoded(...message));
+    this.#publishing = new AmqpConnection('AmqpBackend', 'backend', options, 'publishing results');
+    this.#reading = new AmqpConnection('AmqpBackend', 'backend', options, 'reading results');
+    this.#publisher = new Publisher(this.#publishing, confirmTimeoutMs, () => {});
+    const newPool = () => new ChannelPool(this.#reading, channels);
+    this.#queues = new StateQueues(newPool(), this.#expiresInMs, () => this.#logger);
+    this.#groups = new GroupRecords(newPool(), this.#queues, this.#publisher);
+    this.#groupStates = new GroupStates(this.#reading, this.#queues, (...message) => this.#decoded(...message));
   }
 
   attach({ logger }: { readonly logger: Logger }): void {
@@ -141,10 +144,10 @@ export class AmqpBackend implements Backend {
   }
 
   #readOne(taskUuid: string): Promise<TaskState | undefined> {
-    let reading = this.#reading.get(taskUuid);
+    let reading = this.#reads.get(taskUuid);
     if (reading === undefined) {
-      reading = this.#take(taskUuid).finally(() => this.#reading.delete(taskUuid));
-      this.#reading.set(taskUuid, reading);
+      reading = this.#take(taskUuid).finally(() => this.#reads.delete(taskUuid));
+      this.#reads.set(taskUuid, reading);
     }
     return reading;
   }
@@ -229,8 +232,14 @@ export class AmqpBackend implements Backend {
   }
 
   close(): Promise<void> {
-    this.#closed ??= Promise.allSettled(this.#underWay).then(() => this.#connection.close());
+    this.#groupStates.close();
+    this.#closed ??= this.#close();
     return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
+    await Promise.all([this.#publishing.close(), this.#reading.close()]);
   }
 
   #change(groupUuid: string, change: (record: GroupRecord) => GroupRecord): Promise<GroupRecord | undefined> {

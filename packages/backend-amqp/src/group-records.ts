@@ -1,13 +1,14 @@
 // The meta of a group with its claim, as one message in a queue of its own. Who wants to look or to change it consumes the queue,
 // which gives it to one consumer at a time (x-single-active-consumer), writes it anew, takes the old one off and closes
-// the channel: RabbitMQ lets the next one have it then, and not when a consumer is cancelled.
+// the channel: RabbitMQ lets the next one have it then, and not when a consumer is cancelled. A queue that has neither a message nor a
+// consumer has lost its record, or never had one: who declared it died before publishing.
 //
 // Invariant: the highest version is the record. A crash between writing and taking off leaves both, and the next one looks at both.
 
 import { type ChannelPool, isMissing, type Publisher } from '@machinery/amqp-client';
 import { MachineryError } from '@machinery/core';
 import type { Channel, Message } from 'amqplib';
-import { type StateQueues, stateQueue } from './state-queues.ts';
+import { checkedName, type StateQueues, stateQueue } from './state-queues.ts';
 
 /** What is stored of a group. */
 export interface GroupRecord {
@@ -30,6 +31,7 @@ export class GroupRecords {
   readonly #queues: StateQueues;
   readonly #publisher: Publisher;
 
+  /** @param pool nobody else's: who waits for a turn keeps its channel. */
   constructor(pool: ChannelPool, queues: StateQueues, publisher: Publisher) {
     this.#pool = pool;
     this.#queues = queues;
@@ -73,6 +75,9 @@ export class GroupRecords {
     const { promise, resolve, reject } = withResolvers<Message>();
     promise.catch(() => {});
     const onMessage = (message: Message | null) => (message === null ? reject(new Replaced()) : resolve(message));
+    const { messageCount, consumerCount } = await raw.checkQueue(queue);
+    if (messageCount === 0 && consumerCount === 0) return undefined;
+    raw.once('close', () => reject(new Error('the channel is closed')));
     await raw.prefetch(1);
     await raw.consume(queue, onMessage);
     const timer = setTimeout(() => reject(unavailable(queue)), turnMs);
@@ -101,14 +106,14 @@ export class GroupRecords {
   }
 }
 
-/** Go: where this is, the callback was sent. */
+/** Go: where this is, the callback was sent. Throws for a group whose UUID is too long: no other queue of it has a longer name. */
 export function triggeredQueue(groupUuid: string): string {
-  return `${groupUuid}_chord_triggered`;
+  return checkedName(`${groupUuid}_chord_triggered`);
 }
 
 /** The group's own name is that of the queue in which Go's workers count members. */
 function queueOf(groupUuid: string): string {
-  return `${groupUuid}_meta`;
+  return checkedName(`${groupUuid}_meta`);
 }
 
 /** The queue was deleted while we waited: the group was purged, or is being replaced. */

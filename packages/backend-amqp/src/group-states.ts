@@ -11,10 +11,10 @@ import type { GetMessage } from 'amqplib';
 import { triggeredQueue } from './group-records.ts';
 import { type StateQueues, stateQueue } from './state-queues.ts';
 
-/** How long one waits for another that takes the same group, in milliseconds. */
-const turnMs = 20;
-/** How long the server may take to have again what was given back, in milliseconds. */
-const givenBackMs = 100;
+/** How long one waits before it asks again, in milliseconds: at first, and at most. */
+const pauseMs = { first: 20, longest: 1_000 };
+/** How long the server may take to have again what was given back, in milliseconds, where nobody else takes it at once. */
+const givenBackMs = 5_000;
 
 /** The states of one look. */
 interface Held {
@@ -31,6 +31,7 @@ export class GroupStates {
   readonly #decoded: (message: GetMessage, queue: string) => TaskState | undefined;
   /** What this process takes: a lock of the server is a connection's. */
   readonly #taking = new Set<string>();
+  readonly #closing = new AbortController();
 
   constructor(
     connection: AmqpConnection,
@@ -44,33 +45,50 @@ export class GroupStates {
 
   /**
    * The states of all members in the order in which they were written; undefined: some are missing, or another one has them.
+   * Waits for as long as another one takes them: it may find that some are missing, and the last member has ended meanwhile.
+   *
    * @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED when others deleted the queue while it was read, and as all calls.
    */
   async take({ uuid, taskCount }: StateGroup, again: boolean): Promise<Omit<TakenGroup, 'inOrder'> | undefined> {
+    const triggered = triggeredQueue(uuid);
+    const isDecided = async () => (await this.#queues.count(triggered)) !== undefined;
+    const pause = pauses(this.#closing.signal);
     for (let mayHaveTwo = again; ; ) {
       const count = await this.#queues.count(stateQueue(uuid));
       if (count === undefined || (count < taskCount && !mayHaveTwo)) return undefined;
-      if (await this.#isDecided(uuid)) return undefined;
+      if (await isDecided()) return undefined;
       const held = await this.#hold(uuid);
       if (held === 'in use') {
-        await sleep(turnMs);
+        await pause();
         continue;
       }
       if (held === 'lost') {
-        if (await this.#isDecided(uuid)) return undefined;
+        if (await isDecided()) return undefined;
         const text = `Group ${uuid} cannot be completed: its queue was deleted while the states of its members were read`;
         throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', text);
       }
       const { states, release } = held;
       if (states.size >= taskCount) return { states: [...states.values()], release };
       await release();
-      await sleep(givenBackMs);
+      await this.#untilBack(stateQueue(uuid), states.size);
       mayHaveTwo = false;
     }
   }
 
-  async #isDecided(uuid: string): Promise<boolean> {
-    return (await this.#queues.count(triggeredQueue(uuid))) !== undefined;
+  /** Ends what waits. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  /** Until the server has given-back states again, as those who counted before have missed them; or until another one has them. */
+  async #untilBack(queue: string, states: number): Promise<void> {
+    const pause = pauses(this.#closing.signal);
+    const deadline = performance.now() + givenBackMs;
+    while (performance.now() < deadline) {
+      const count = await this.#queues.count(queue);
+      if (count === undefined || count >= states) return;
+      await pause();
+    }
   }
 
   /** Nobody else takes meanwhile: the lock is a queue that belongs to the connection, and ends with it. */
@@ -119,4 +137,15 @@ export class GroupStates {
     const states = new Map([...last].map(([uuid, { state }]) => [uuid, state]));
     return { states, release: () => channel.close() }; // which gives back what is not acked
   }
+}
+
+/** Answers a function that waits, longer with each call. It rejects with core's error when the backend is closed. */
+function pauses(signal: AbortSignal): () => Promise<void> {
+  let ms = pauseMs.first;
+  return async () => {
+    await sleep(ms, undefined, { signal }).catch(() => {
+      throw new MachineryError('ERR_MACHINERY_CLOSED', 'The AMQP backend is closed');
+    });
+    ms = Math.min(2 * ms, pauseMs.longest);
+  };
 }

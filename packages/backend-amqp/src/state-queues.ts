@@ -18,6 +18,14 @@ export function stateQueue(taskUuid: string): string {
   return taskUuid.replaceAll(/[\r\n]/g, encodeURIComponent);
 }
 
+/** @throws MachineryError ERR_MACHINERY_BACKEND_FAILED for a name that no queue can have. */
+export function checkedName(queue: string): string {
+  const bytes = Buffer.byteLength(queue);
+  if (bytes <= maxNameBytes) return queue;
+  const text = `The UUID ${queue.slice(0, 100)}… is too long: a queue would have a name of ${bytes} bytes, and RabbitMQ takes ${maxNameBytes}`;
+  throw new MachineryError('ERR_MACHINERY_BACKEND_FAILED', text);
+}
+
 export class StateQueues {
   readonly #pool: ChannelPool;
   readonly #expiresInMs: number;
@@ -35,12 +43,9 @@ export class StateQueues {
 
   /** Declares the queue of a task's states, which then lives on for as long as results are kept. */
   async declare(taskUuid: string): Promise<void> {
-    if (Buffer.byteLength(taskUuid) > maxNameBytes) {
-      const text = `The UUID of task ${taskUuid.slice(0, 100)}… is too long to name a queue: ${maxNameBytes} bytes at most`;
-      throw new MachineryError('ERR_MACHINERY_BACKEND_FAILED', text);
-    }
+    const queue = checkedName(stateQueue(taskUuid));
     const args = { 'x-message-ttl': this.#expiresInMs, 'x-expires': this.#expiresInMs };
-    await this.declareWith(stateQueue(taskUuid), { autoDelete: true, arguments: args });
+    await this.declareWith(queue, { autoDelete: true, arguments: args });
   }
 
   /**
@@ -75,6 +80,7 @@ export class StateQueues {
   /** Takes all states of a task, in the order in which they were written. */
   async take(taskUuid: string): Promise<GetMessage[]> {
     const queue = stateQueue(taskUuid);
+    if (Buffer.byteLength(queue) > maxNameBytes) return []; // it was never written, and others are read with it
     const take = async (raw: Channel) => {
       const messages: GetMessage[] = [];
       for (let got = await raw.get(queue); got !== false; got = got.fields.messageCount > 0 && (await raw.get(queue)))

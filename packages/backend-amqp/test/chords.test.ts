@@ -98,16 +98,14 @@ describe.skipIf(rabbit === undefined)('chords on RabbitMQ', () => {
     await expect(channel.checkQueue(group.uuid)).rejects.toThrow(/NOT_FOUND/);
   });
 
-  it('are left to a Go worker that takes the states itself, and found when it gives them back', async () => {
+  it('are left to a Go worker that takes the states itself', async () => {
     const [backend, channel, group] = [openBackend(), await rawChannel(), { uuid: unique('group'), taskCount: 2 }];
     await backend.write([...ended(group), ...ended(group)]);
     await channel.prefetch(1);
-    const { consumerTag } = await channel.consume(group.uuid, () => {}, { exclusive: true });
+    await channel.consume(group.uuid, () => {}, { exclusive: true });
     expect(await backend.takeGroup(group, false)).toBeUndefined(); // one is ready
-    const taking = backend.takeGroup(group, true); // waits for its turn
-    await expect(Promise.race([taking, new Promise((end) => setTimeout(end, 100, 'waits'))])).resolves.toBe('waits');
-    await channel.cancel(consumerTag); // the queue is deleted with its only consumer
-    expect(await taking).toBeUndefined();
+    expect(await backend.takeGroup(group, true)).toBeUndefined(); // which is given back
+    expect((await channel.checkQueue(group.uuid)).messageCount).toBe(1);
   });
 
   it('drop the older of two states of one member, so that Go counts one', async () => {

@@ -80,8 +80,15 @@ describe.skipIf(rabbit === undefined)('states on RabbitMQ', () => {
   });
 
   it('of a name that no queue can have are refused for good', async () => {
-    const [outcome] = await open().write([write('x'.repeat(256), 'PENDING')]);
-    expect(outcome).toMatchObject({ status: 'failed', retryable: false });
+    const [backend, other] = [open(), newUuid()];
+    for (const uuid of ['x'.repeat(256), `${'x'.repeat(253)}\n`]) {
+      const outcomes = await backend.write([write(uuid, 'SUCCESS'), write(other, 'SUCCESS')]);
+      expect(outcomes).toMatchObject([
+        { status: 'failed', retryable: false, error: { message: expect.stringMatching(/too long/) } },
+        { status: 'stored' },
+      ]);
+      expect((await backend.read([uuid, other])).map((state) => state?.state)).toEqual([undefined, 'SUCCESS']);
+    }
   });
 
   it('come back with the connection, when the server is away for a moment', async () => {
