@@ -102,7 +102,12 @@ export class AmqpBroker implements Broker {
     } catch (error) {
       return messages.map(() => failure(error));
     }
-    const plans = await Promise.all(messages.map((message) => this.#plan(message).catch(failure)));
+    return this.#send(messages.map((message) => this.#plan(message)));
+  }
+
+  /** Never rejects: a plan that cannot be made fails alone. */
+  async #send(planning: readonly Promise<Plan>[]): Promise<Outcome[]> {
+    const plans = await Promise.all(planning.map((plan) => plan.catch(failure)));
     const sendings = plans.filter((plan): plan is Plan => typeof plan === 'function');
     const sent = await this.#publisher.send(sendings);
     let next = 0;
@@ -206,7 +211,7 @@ export class AmqpBroker implements Broker {
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
   }
 
-  /** Copies of what a consumer has: back to its queue alone, at once or later, or to another queue. */
+  /** Publishes copies of what a consumer has: back to its queue alone, at once or later, or to another queue. */
   async #sendCopies(queue: string, copies: readonly Copy[]): Promise<Outcome[]> {
     const plans = copies.map(async ({ to, delayMs, content, properties }): Promise<Plan> => {
       const what = `A message of queue ${queue}`;
@@ -215,11 +220,9 @@ export class AmqpBroker implements Broker {
       const routingKey = this.#delays.keyOfQueue?.(queue) ?? this.#keyOf(queue);
       return this.#delayedPlan({ routingKey, content, properties, what }, Date.now() + delayMs);
     });
-    try {
-      return await this.#publisher.send(await Promise.all(plans));
-    } catch (error) {
-      return copies.map(() => failure(error));
-    }
+    const outcomes = await this.#send(plans);
+    if (outcomes.some(isReturned)) this.#topology.forget(); // the next try declares again what was deleted
+    return outcomes;
   }
 
   #keyOf(queue: string): string {

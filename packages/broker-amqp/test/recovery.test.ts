@@ -2,7 +2,7 @@
 // and nothing is lost. The node is that of this file.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Consumer, type Delivery, MachineryError, type Outcome } from '@machinery/core';
+import { type Consumer, type Delivery, type Logger, MachineryError, type Outcome } from '@machinery/core';
 import { type StartedRabbit, startRabbit, tcpProxy } from '@machinery/services';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { AmqpBroker } from '../src/index.ts';
@@ -12,6 +12,8 @@ import { arrivals, drain, message, newQueue, open, raw, uuidOf } from './setup.t
 const rabbit = await startRabbit({ advanced: ['{dead_letter_worker_publisher_confirm_timeout, 2000}'] });
 const url = rabbit?.url as string;
 afterAll(() => rabbit?.stop());
+
+const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** As core does it: again after a while, with what was not settled. */
 async function work(consumer: Consumer, done: Map<string, number>, signal: AbortSignal): Promise<void> {
@@ -154,6 +156,30 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     expect(await producer.publish([message(queue, '2')])).toEqual([{ status: 'stored' }]);
     await expect(waiting).rejects.toThrow('its queue was deleted');
     expect((await drain(consumer, 1)).map(uuidOf)).toEqual(['2']);
+  });
+
+  it('goes on while dead messages can be put nowhere, and puts them there when they can', async () => {
+    const queue = newQueue();
+    const broker = open({ url });
+    const said: string[] = [];
+    broker.attach({ defaultQueue: newQueue(), logger: { ...silent, error: (text) => void said.push(String(text)) } });
+    const consumer = await broker.consume({ queue, tag: 'worker', slots: 2, maxInHand: 2 });
+    const take = async () => (await consumer.exchange([], 1, AbortSignal.timeout(5_000)))[0] as Delivery;
+    const channel = await (await raw(url)).createChannel();
+    await channel.assertQueue(`${queue}.dead`, { arguments: { 'x-max-length': 0, 'x-overflow': 'reject-publish' } });
+    await broker.publish(['dead', '1', '2', '3'].map((uuid) => message(queue, uuid)));
+    await consumer.settle([{ kind: 'dead', reason: 'broken', delivery: await take() }]);
+    expect((await drain(consumer, 3)).map(uuidOf)).toEqual(['1', '2', '3']);
+    expect(said).toEqual([expect.stringContaining(queue)]);
+    await channel.deleteQueue(`${queue}.dead`);
+    const dead = async () => (await broker.pendingMessages(`${queue}.dead`, 2)).length;
+    await expect.poll(dead, { timeout: 10_000 }).toBe(1);
+    // Somebody deletes it once more, which no answer of the server has told
+    await channel.deleteQueue(`${queue}.dead`);
+    await broker.publish([message(queue, 'dead, too')]);
+    await consumer.settle([{ kind: 'dead', reason: 'broken', delivery: await take() }]);
+    await expect.poll(dead, { timeout: 10_000 }).toBe(1);
+    expect(await broker.countPending(queue)).toBe(0);
   });
 
   it('calls unknown what was sent and not confirmed when the connection breaks', async () => {
