@@ -13,7 +13,7 @@ import {
   optionalOption,
   stringOption,
 } from '@machinery/core';
-import { type Channel, type ChannelModel, type ConfirmChannel, connect } from 'amqplib';
+import { type Channel, type ChannelModel, type ConfirmChannel, connect, IllegalOperationError } from 'amqplib';
 import { AmqpChannel } from './channel.ts';
 import { amqpError } from './errors.ts';
 import { type AmqpAddress, parseAmqpUrl } from './url.ts';
@@ -121,14 +121,19 @@ export class AmqpConnection {
 
   async #channel<C extends Channel>(open: (model: ChannelModel) => Promise<C>): Promise<AmqpChannel<C>> {
     const { commandTimeoutMs = 10_000 } = this.#options;
-    const model = await this.#open();
+    const opening = this.#open();
+    const model = await opening;
     const giveUp = (error: Error) => socketOf(model)?.destroy(error);
     const timer = setTimeout(() => giveUp(new Error('the server opened no channel in time')), commandTimeoutMs);
     try {
       const raw = await open(model);
+      const loss = lossOf(model); // what was read together with the answer has no listener yet
+      if (loss !== undefined) throw loss;
       const lostBecause = () => lossOf(model);
       return new AmqpChannel(raw, { role: this.role, commandTimeoutMs, lostBecause, giveUp });
     } catch (error) {
+      // It was over before anybody listened to it
+      if (error instanceof IllegalOperationError && this.#opening === opening) this.#opening = undefined;
       throw amqpError(this.role, 'open a channel', lossOf(model) ?? error);
     } finally {
       clearTimeout(timer);

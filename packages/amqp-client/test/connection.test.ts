@@ -1,12 +1,14 @@
 // Connections to a real RabbitMQ: URLs tried in order, vhosts, TLS, names, refusals; and channels of which one fails.
 
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort, startRabbit, tcpProxy } from '@machinery/services';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
-import { AmqpConnection, type AmqpConnectionOptions, ChannelPool } from '../src/index.ts';
+import { AmqpConnection, type AmqpConnectionOptions, ChannelPool, Publisher } from '../src/index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'machinery-amqp-tls-'));
 const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
@@ -96,6 +98,20 @@ describe.skipIf(rabbit === undefined)('a connection to RabbitMQ', { timeout: 30_
     expect((await opened.channel()).isOpen).toBe(true);
   });
 
+  it.each([
+    ['connection.open-ok', 10, 41],
+    ['confirm.select-ok', 85, 11],
+  ])('is opened again when the server closes it in one breath with its %s', async (_, classId, methodId) => {
+    const port = await closingAfter(classId, methodId);
+    const opened = connection({ url: `amqp://127.0.0.1:${port}` });
+    const publisher = new Publisher(opened, 1_000, () => {});
+    await expect(publisher.ready()).rejects.toMatchObject({
+      code: 'ERR_MACHINERY_BROKER_UNAVAILABLE',
+      message: expect.stringContaining('CONNECTION-FORCED'),
+    });
+    expect((await publisher.ready()).isOpen).toBe(true);
+  });
+
   it('is not opened again after it was closed', async () => {
     const opened = connection({ url });
     await opened.channel();
@@ -103,6 +119,27 @@ describe.skipIf(rabbit === undefined)('a connection to RabbitMQ', { timeout: 30_
     await expect(opened.channel()).rejects.toMatchObject({ code: 'ERR_MACHINERY_CLOSED' });
   });
 });
+
+/** A proxy that adds connection.close (320) to the first answer of this kind, and its port. */
+async function closingAfter(classId: number, methodId: number): Promise<number> {
+  const close = Buffer.from([1, 0, 0, 0, 0, 0, 11, 0, 10, 0, 50, 320 >> 8, 320 & 255, 0, 0, 0, 0, 0, 206]);
+  const answer = Buffer.from([0, classId, 0, methodId]);
+  let isArmed = true;
+  const server = createServer((client) => {
+    const upstream = connect(rabbit?.port as number, '127.0.0.1');
+    client.pipe(upstream);
+    upstream.on('data', (bytes) => {
+      const isNow = isArmed && bytes.subarray(7, 11).equals(answer);
+      client.write(isNow ? Buffer.concat([bytes, close]) : bytes);
+      if (isNow) isArmed = false;
+    });
+    for (const [one, other] of [[client, upstream] as const, [upstream, client] as const])
+      one.on('error', () => {}).on('close', () => other.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return (server.address() as AddressInfo).port;
+}
 
 it.each([
   ['http://localhost', 'expected amqp:// or amqps://'],
