@@ -74,6 +74,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
   #idle: NodeJS.Timeout | undefined;
   /** The server was told to send no more, until somebody asks. */
   #resting: Promise<void> | undefined;
+  #goingOn: Promise<void> | undefined;
   readonly #settling = new Set<Promise<void>>();
   readonly #holds = new Set<NodeJS.Timeout>();
   #closed: Promise<void> | undefined;
@@ -105,7 +106,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
         if (this.#closed !== undefined) return [];
         if (this.#lostBecause !== undefined) throw this.#takeLoss();
         if (this.#session === undefined) await untilAborted(this.open(), signal);
-        else if (this.#resting !== undefined) await untilAborted(this.#goOn(this.#resting, this.#session), signal);
+        else if (this.#resting !== undefined) await untilAborted(this.#goOn(this.#session), signal);
         else if (this.#buffer.length > 0) return this.#buffer.splice(0, want);
         else await this.#change(signal);
       }
@@ -177,6 +178,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
 
   /** A paused worker asks for nothing, and would keep what it was sent from the others. */
   #restLater(): void {
+    if (this.#options.topology.isAutoDelete(this.#options.queue)) return; // the server would delete it with all that it has
     clearTimeout(this.#idle);
     this.#idle = setTimeout(() => {
       const session = this.#session;
@@ -193,12 +195,19 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     if (session === this.#session) await session.requeue(this.#buffer.splice(0, length));
   }
 
-  /** Consumes again. What cannot is lost, which the session says. */
-  async #goOn(resting: Promise<void>, session: Session<AmqpDelivery>): Promise<void> {
-    await resting;
-    if (this.#resting !== resting) return;
-    if (session === this.#session) await session.consume();
-    this.#resting = undefined;
+  /** Consumes again, once for whoever asks meanwhile. What cannot is lost, which the session says. */
+  #goOn(session: Session<AmqpDelivery>): Promise<void> {
+    this.#goingOn ??= this.#endRest(session).finally(() => {
+      this.#goingOn = undefined;
+    });
+    return this.#goingOn;
+  }
+
+  async #endRest(session: Session<AmqpDelivery>): Promise<void> {
+    await this.#resting;
+    if (session !== this.#session) return;
+    await session.consume();
+    if (session === this.#session) this.#resting = undefined;
   }
 
   /** The server's clock was set, or a queue of delayed messages was not ours. */

@@ -5,7 +5,7 @@
 import { type AmqpChannel, type AmqpConnection, isMissing, isRefusedArgument } from '@machinery/amqp-client';
 import type { Logger } from '@machinery/core';
 import type { Channel } from 'amqplib';
-import { type AmqpBrokerOptions, defaultBindingKey, defaultExchange } from './options.ts';
+import { type AmqpBrokerOptions, type AmqpQueueOptions, defaultBindingKey, defaultExchange } from './options.ts';
 
 /** What further exchanges lead to the queues: those of delayed messages. */
 export interface QueueSource {
@@ -85,7 +85,7 @@ export class Topology {
     return dead;
   }
 
-  /** The same for what is declared as a whole, `marker` being an exchange that stands when the rest does. */
+  /** As `once`, for what is declared as a whole, `marker` being an exchange that stands when the rest does. */
   async onceMarked(marker: string, doing: string, declare: (raw: Channel) => Promise<unknown>): Promise<void> {
     const check = this.once(`marker ${marker}`, doing, (raw) => raw.checkExchange(marker));
     await check.catch((error) => {
@@ -117,15 +117,26 @@ export class Topology {
     }
   }
 
+  /** The queue goes with its last consumer. */
+  isAutoDelete(queue: string): boolean {
+    return this.#own(queue)?.autoDelete ?? this.#options.autoDelete ?? false;
+  }
+
+  /** What is different for this queue. */
+  #own(queue: string): AmqpQueueOptions | undefined {
+    const { queues } = this.#options;
+    return queues !== undefined && Object.hasOwn(queues, queue) ? queues[queue] : undefined;
+  }
+
   async #declareQueue(raw: Channel, queue: string): Promise<void> {
-    const { queueArguments, bindingArguments, exchangeArguments, autoDelete = false, queues, source } = this.#options;
-    const own = queues !== undefined && Object.hasOwn(queues, queue) ? queues[queue] : undefined;
+    const { queueArguments, bindingArguments, exchangeArguments, source } = this.#options;
+    const own = this.#own(queue);
     const args = own?.arguments ?? queueArguments ?? {};
     const bindingArgs = own?.bindingArguments ?? bindingArguments ?? {};
     const isDefault = queue === this.#options.defaultQueue();
     const keys = own?.bindingKeys ?? [...(isDefault ? [this.bindingKey] : []), queue];
     await raw.assertExchange(this.exchange, this.exchangeType, { arguments: exchangeArguments ?? {} });
-    await raw.assertQueue(queue, { durable: true, autoDelete: own?.autoDelete ?? autoDelete, arguments: args });
+    await raw.assertQueue(queue, { durable: true, autoDelete: this.isAutoDelete(queue), arguments: args });
     for (const key of keys) await raw.bindQueue(queue, this.exchange, key, bindingArgs);
     if (source === undefined) return;
     if (!this.#hasSource) await source.declare(raw);

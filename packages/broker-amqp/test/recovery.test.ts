@@ -143,6 +143,32 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     expect((await drain(paused, 1)).map(uuidOf)).toEqual(['11']);
   });
 
+  it('goes on once when it is asked, paused and asked again at once', async () => {
+    const queue = newQueue();
+    const broker = open({ url });
+    const consumer = await broker.consume({ queue, tag: 'worker', slots: 5, maxInHand: 10 });
+    await broker.publish(['1', '2', '3', '4'].map((uuid) => message(queue, uuid)));
+    const [busy] = await consumer.exchange([], 1, AbortSignal.timeout(5_000));
+    await expect.poll(() => broker.countPending(queue), { timeout: 5_000 }).toBe(3); // given back
+    const pause = new AbortController();
+    const asking = consumer.exchange([], 1, pause.signal);
+    for (let i = 0; i < 20; i++) await undefined; // the server is being told
+    pause.abort();
+    expect(await asking).toEqual([]);
+    expect(await drain(consumer, 3)).toHaveLength(3);
+    expect(await consumer.owns?.(busy as Delivery)).toBe(true); // its channel was not lost
+  });
+
+  it('keeps a queue that is deleted with its last consumer, and what is in it, while that is paused', async () => {
+    const queue = newQueue();
+    const broker = open({ url, autoDelete: true });
+    const consumer = await broker.consume({ queue, tag: 'worker', slots: 1, maxInHand: 2 });
+    await broker.publish(Array.from({ length: 10 }, (_, i) => message(queue, `${i}`)));
+    expect(await drain(consumer, 1)).toHaveLength(1);
+    await sleep(1_000);
+    expect((await drain(consumer, 9)).map(uuidOf)).toEqual(['1', '2', '3', '4', '5', '6', '7', '8', '9']);
+  });
+
   it('declares a queue again that was deleted, for its consumer and for who publishes', async () => {
     const queue = newQueue();
     const [broker, producer] = [open({ url }), open({ url })];
