@@ -52,7 +52,7 @@ describe.skipIf(rabbit === undefined)('delays on RabbitMQ', { timeout: 60_000 },
       expect(outcomes.filter(({ status }) => status !== 'stored')).toEqual([]);
     }
     const names = (await rabbit?.ctl('list_queues', '--vhost', vhost, 'name'))?.split('\n') ?? [];
-    expect(names.filter((name) => /\.delay\.\d/.test(name))).toHaveLength(42);
+    expect(names.filter((name) => /\.delay\.16ms-base4\.\d/.test(name))).toHaveLength(42);
     expect(names.length).toBeLessThan(100);
   });
 
