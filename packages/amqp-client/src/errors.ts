@@ -35,11 +35,19 @@ export function isInUse(error: unknown): boolean {
 export function amqpError(role: 'backend' | 'broker', doing: string, cause: unknown): MachineryError {
   if (MachineryError.is(cause)) return cause;
   const code = replyCode(cause);
-  const isRefused = code !== undefined && refused.has(code) && !passes(errorText(cause));
+  const isRefused = isUnwritable(cause) || (code !== undefined && refused.has(code) && !passes(errorText(cause)));
   const kind = isRefused ? 'FAILED' : 'UNAVAILABLE';
   const name =
     role === 'broker' ? (`ERR_MACHINERY_BROKER_${kind}` as const) : (`ERR_MACHINERY_BACKEND_${kind}` as const);
   return new MachineryError(name, `RabbitMQ could not ${doing}: ${explained(code, errorText(cause))}`, { cause });
+}
+
+/** amqplib cannot write it: a name of more than 255 bytes, or an argument that AMQP has no type for. */
+function isUnwritable(cause: unknown): boolean {
+  return (
+    cause instanceof RangeError ||
+    (cause instanceof TypeError && /^(?:Field '|Unknown type to encode|Decimal value)/.test(cause.message))
+  );
 }
 
 /** A node that is down, and a delivery that was not acked in time, come with codes of what is refused for good. */

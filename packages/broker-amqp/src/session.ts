@@ -21,6 +21,9 @@ export interface Tagged {
   readonly tag: number;
 }
 
+/** AMQP has 255 bytes for it, of which some make it unique. */
+const maxTagBytes = 200;
+
 export class Session<D extends Tagged> {
   readonly #channel: AmqpChannel;
   readonly #options: SessionOptions;
@@ -163,5 +166,5 @@ function named(deliveryTag: number): Message {
 
 /** Two consumers of a channel may not have the same; those of the server's list may, but are easier told apart. */
 function uniqueTag(tag: string): string {
-  return `${tag.slice(0, 200)}-${Math.random().toString(36).slice(2, 10)}`;
+  return `${Buffer.from(tag).subarray(0, maxTagBytes)}-${Math.random().toString(36).slice(2, 10)}`;
 }

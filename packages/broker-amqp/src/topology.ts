@@ -3,7 +3,7 @@
 // what exists with other arguments closes the channel, and must fail nobody else.
 
 import { type AmqpChannel, type AmqpConnection, isMissing, isRefusedArgument } from '@machinery/amqp-client';
-import type { Logger } from '@machinery/core';
+import { type Logger, MachineryError } from '@machinery/core';
 import type { Channel } from 'amqplib';
 import { type AmqpBrokerOptions, type AmqpQueueOptions, defaultBindingKey, defaultExchange } from './options.ts';
 
@@ -20,6 +20,9 @@ export interface TopologyOptions extends AmqpBrokerOptions {
   readonly defaultQueue: () => string;
   readonly logger: () => Logger;
 }
+
+/** AMQP has 255; some are for the names that are made of it: of its queue of dead messages, and of its key in the ladder. */
+const maxNameBytes = 249;
 
 export class Topology {
   readonly exchange: string;
@@ -65,8 +68,12 @@ export class Topology {
   }
 
   /** Declares the queue of a consumer, and what leads to it, once. */
-  forQueue(queue: string): Promise<void> {
-    return this.once(`queue ${queue}`, `declare queue ${queue}`, (raw) => this.#declareQueue(raw, queue));
+  async forQueue(queue: string): Promise<void> {
+    if (Buffer.byteLength(queue) > maxNameBytes) {
+      const text = `Queue ${queue} has a name of ${Buffer.byteLength(queue)} bytes, expected at most ${maxNameBytes}`;
+      throw new MachineryError('ERR_MACHINERY_BROKER_FAILED', text);
+    }
+    await this.once(`queue ${queue}`, `declare queue ${queue}`, (raw) => this.#declareQueue(raw, queue));
   }
 
   /** Where dead messages of a queue go, declared once. */

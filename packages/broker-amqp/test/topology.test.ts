@@ -2,7 +2,7 @@
 
 import type { Consumer, Message } from '@machinery/core';
 import { rabbitServer } from '@machinery/services';
-import { connect } from 'amqplib';
+import { connect, type GetMessage } from 'amqplib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AmqpBroker } from '../src/index.ts';
 import { drain, message, newQueue, open, raw, uuidOf } from './setup.ts';
@@ -112,6 +112,37 @@ describe.skipIf(rabbit === undefined)('what stands on RabbitMQ', { timeout: 30_0
         headers: { text: 'ü', number: 1.5, flag: true, list: '["1",{"a":null}]' },
       },
     });
+  });
+
+  it('leaves headers that RabbitMQ reads itself in the body', async () => {
+    const [queue, copied] = [newQueue(), newQueue()];
+    const broker = open({ url });
+    const all = [withHeaders(queue, '1', { CC: copied, BCC: 1, mine: 'a' }), message(queue, '2')];
+    const outcomes = await broker.publish([...all, message(copied, '3')]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'stored', 'stored']);
+    const got = await (await (await raw(url)).createChannel()).get(queue);
+    expect(Object.keys((got as GetMessage).properties.headers ?? {})).toEqual(['mine']);
+    expect(await broker.countPending(copied)).toBe(1);
+  });
+
+  it('refuses for good what AMQP cannot say, and shortens the tag of a worker', async () => {
+    for (const [broker, queue] of [
+      [open({ url }), 'é'.repeat(125)],
+      [open({ url, queueArguments: { 'x-none': Symbol('none') } }), newQueue()],
+    ] as const) {
+      const refused = { code: 'ERR_MACHINERY_BROKER_FAILED', message: expect.stringContaining(queue) };
+      expect(await broker.publish([message(queue, '1')])).toMatchObject([
+        { status: 'failed', retryable: false, error: refused },
+      ]);
+      await expect(broker.consume({ queue, ...options })).rejects.toMatchObject(refused);
+    }
+    await open({ url }).consume({ ...options, queue: newQueue(), tag: 'é'.repeat(300) });
+    const longest = 'x'.repeat(249);
+    const broker = open({ url });
+    const later = message(longest, '1', Date.now() + 1);
+    expect(await broker.publish([later])).toEqual([{ status: 'stored' }]);
+    const consumer = await broker.consume({ queue: longest, ...options });
+    expect(await uuids(consumer, 1)).toEqual(['1']);
   });
 
   it('lists what waits in order, and does not lose its place in the queue', async () => {
