@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConnectionOptions } from 'node:tls';
 import {
   type Check,
+  errorText,
   functionOption,
   integerOption,
   MachineryError,
@@ -66,6 +67,8 @@ export class AmqpConnection {
   readonly #name: string | undefined;
   #opening: Promise<ChannelModel> | undefined;
   #blockedBecause: string | undefined;
+  /** Once: so its vhost is there. */
+  #wasOpen = false;
   #isClosed = false;
 
   /**
@@ -148,7 +151,7 @@ export class AmqpConnection {
     if (this.#opening === undefined) {
       const opening = this.#openOne().catch((error) => {
         if (this.#opening === opening) this.#opening = undefined;
-        throw amqpError(this.role, 'be reached', error);
+        throw amqpError(this.role, 'be reached', isClosedInstead(error) ? refusal(this.#wasOpen) : error);
       });
       this.#opening = opening;
     }
@@ -183,6 +186,7 @@ export class AmqpConnection {
   }
 
   #watch(model: ChannelModel): ChannelModel {
+    this.#wasOpen = true;
     this.#blockedBecause = undefined;
     model.on('error', (error) => losses.set(model, error));
     model.on('close', (error) => {
@@ -206,6 +210,17 @@ const losses = new WeakMap<ChannelModel, Error>();
 
 function lossOf(model: ChannelModel): Error | undefined {
   return losses.get(model);
+}
+
+/** The server ended the handshake when it was asked for the vhost: it has none such, a limit is reached, it stops. amqplib does not say which. */
+function isClosedInstead(error: unknown): boolean {
+  return /^Expected ConnectionOpenOk; got/.test(errorText(error));
+}
+
+/** Refused for good, unless the vhost was entered before. */
+function refusal(wasOpen: boolean): Error {
+  const error = new Error('the server closed the connection instead of opening the vhost');
+  return wasOpen ? error : Object.assign(error, { code: 530 });
 }
 
 /** amqplib keeps its socket to itself, but a server that does not answer cannot be left otherwise. */

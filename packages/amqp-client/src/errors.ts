@@ -10,8 +10,7 @@ export function replyCode(error: unknown): number | undefined {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
   if (typeof code === 'number') return code;
   const [, digits] = /^Handshake terminated by server: (\d{3})\b/.exec(message ?? '') ?? [];
-  if (digits !== undefined) return Number(digits);
-  return /^Expected ConnectionOpenOk; got/.test(message ?? '') ? 530 : undefined;
+  return digits === undefined ? undefined : Number(digits);
 }
 
 /** There is no such queue or exchange. */
@@ -50,9 +49,11 @@ function isUnwritable(cause: unknown): boolean {
   );
 }
 
-/** A node that is down, and a delivery that was not acked in time, come with codes of what is refused for good. */
+/** A limit of connections, a node that is down, and a delivery that was not acked in time come with codes of what is refused for good. */
 function passes(text: string): boolean {
-  return /home node|is down or inaccessible|timed out|delivery acknowledgement/i.test(text);
+  return /limit \(\d+\) is reached|has reached the|home node|is down or inaccessible|timed out|delivery acknowledgement/i.test(
+    text,
+  );
 }
 
 function explained(code: number | undefined, text: string): string {

@@ -68,6 +68,25 @@ describe.skipIf(rabbit === undefined)('a connection to RabbitMQ', { timeout: 30_
     await expect(connection({ url: url.replace('//', '//guest:wrong@') }).channel()).rejects.toMatchObject(refused);
   });
 
+  it('may be tried again where a vhost that it was in lets nobody in for now', async () => {
+    await rabbit?.ctl('add_vhost', 'limited');
+    await rabbit?.ctl('set_permissions', '--vhost', 'limited', 'guest', '.*', '.*', '.*');
+    const proxy = await tcpProxy({ to: rabbit?.port as number });
+    onTestFinished(() => proxy.close());
+    const opened = connection({ url: `amqp://127.0.0.1:${proxy.port}/limited` });
+    const channel = await opened.channel();
+    await rabbit?.ctl('set_vhost_limits', '--vhost', 'limited', '{"max-connections": 0}');
+    const ended = new Promise((resolve) => channel.onEnd(resolve));
+    proxy.cut();
+    await ended;
+    await expect(opened.channel()).rejects.toMatchObject({
+      code: 'ERR_MACHINERY_BROKER_UNAVAILABLE',
+      message: expect.stringContaining('closed the connection instead of opening the vhost'),
+    });
+    await rabbit?.ctl('clear_vhost_limits', '--vhost', 'limited');
+    expect((await opened.channel()).isOpen).toBe(true);
+  });
+
   it('keeps a heartbeat and a name', async () => {
     const opened = connection({ url, heartbeatSeconds: 7, clientName: 'named' });
     await opened.channel();
