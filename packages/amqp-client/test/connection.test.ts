@@ -131,6 +131,19 @@ describe.skipIf(rabbit === undefined)('a connection to RabbitMQ', { timeout: 30_
     expect((await publisher.ready()).isOpen).toBe(true);
   });
 
+  it('publishes what no queue takes where its exchange keeps it', async () => {
+    const publisher = new Publisher(connection({ url }), 1_000, () => {});
+    const sending = {
+      exchange: 'amq.direct',
+      routingKey: 'none',
+      content: Buffer.from(''),
+      properties: {},
+      what: 'It',
+    };
+    const outcomes = await publisher.send([() => sending, () => ({ ...sending, isKept: true })]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['failed', 'stored']);
+  });
+
   it('is not opened again after it was closed', async () => {
     const opened = connection({ url });
     await opened.channel();

@@ -137,8 +137,8 @@ export class AmqpBroker implements Broker {
     const route = await this.#delays.prepare(this.#topology, sending.routingKey, dueAtMs);
     return () => {
       const to = route(Math.max(1, dueAtMs - Date.now()));
-      const { exchange, routingKey } = to;
-      return { ...sending, exchange, routingKey, properties: delayed(sending.properties, to) };
+      const { exchange, routingKey, isKept = false } = to;
+      return { ...sending, exchange, routingKey, isKept, properties: delayed(sending.properties, to) };
     };
   }
 

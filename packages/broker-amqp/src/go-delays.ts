@@ -61,7 +61,12 @@ export class DelayPlugin implements Delays {
   }
 
   async prepare(_: Topology, routingKey: string): Promise<(delayMs: number) => DelayedRoute> {
-    return (delayMs) => ({ exchange: this.#name, routingKey, headers: { 'x-delay': Math.ceil(delayMs) } });
+    return (delayMs) => ({
+      exchange: this.#name,
+      routingKey,
+      headers: { 'x-delay': Math.ceil(delayMs) },
+      isKept: true, // the plugin returns all that is mandatory, and keeps it
+    });
   }
 }
 
