@@ -110,6 +110,19 @@ describe.skipIf(rabbit === undefined)('delays on RabbitMQ', { timeout: 60_000 },
     expect(Date.now()).toBeGreaterThanOrEqual(dueAtMs);
   });
 
+  it("loses none of a batch with many short delays in queues like Go's", async () => {
+    const queue = newQueue();
+    const broker = open({ url, delays: 'queues' });
+    const consumer = await broker.consume({ queue, tag: 'worker', slots: 200, maxInHand: 200 });
+    const now = Date.now();
+    const due = new Map(Array.from({ length: 200 }, (_, i) => [`${i}`, now + 300 + i * 5]));
+    const outcomes = await broker.publish([...due].map(([uuid, dueAtMs]) => message(queue, uuid, dueAtMs)));
+    expect(outcomes.filter(({ status }) => status !== 'stored')).toEqual([]);
+    const { count, more, first } = await arrivals(consumer, due, 10_000);
+    expect({ count, more }).toEqual({ count: 200, more: 0 });
+    expect(first).toBeGreaterThanOrEqual(0);
+  });
+
   it('says that a DelayedQueue is for one routing key', async () => {
     const broker = open({ url, delays: 'delayed-queue', delayedQueue: 'delayed_other' });
     await broker.publish([message(newQueue(), '1', Date.now() + 200)]);
