@@ -15,7 +15,10 @@ import {
 
 /** Of one queue, in place of what all have. */
 export interface AmqpQueueOptions {
-  /** The keys that bind it to the exchange. Default: its name, and the binding key for the default queue. */
+  /**
+   * The keys that bind it to the exchange. On a direct exchange they are further keys; on others they are in place of its name, and of the
+   * binding key for the default queue.
+   */
   readonly bindingKeys?: readonly string[];
   readonly arguments?: Readonly<Record<string, unknown>>;
   readonly bindingArguments?: Readonly<Record<string, unknown>>;

@@ -56,15 +56,20 @@ export class Topology {
     this.#standing.delete(what);
   }
 
-  /** The queue that a message with this routing key is meant for. Go: on other exchanges than direct ones it is the default queue. */
-  queueOf(routingKey: string): string {
-    const defaultQueue = this.#options.defaultQueue();
-    return this.exchangeType !== 'direct' || routingKey === this.bindingKey ? defaultQueue : routingKey;
+  /** The queues that messages with this routing key are meant for. Go: on other exchanges than direct ones it is the default queue. */
+  #queuesOf(routingKey: string): readonly string[] {
+    if (this.exchangeType !== 'direct') return [this.#options.defaultQueue()];
+    const bound = Object.entries(this.#options.queues ?? {}).filter(([, { bindingKeys }]) =>
+      bindingKeys?.includes(routingKey),
+    );
+    const named = routingKey === this.bindingKey ? this.#options.defaultQueue() : routingKey;
+    const names = bound.map(([name]) => name);
+    return names.length === 0 || routingKey === this.bindingKey ? [...names, named] : names;
   }
 
   /** Declares what a message with this routing key needs to be kept, once. */
-  forPublishing(routingKey: string): Promise<void> {
-    return this.forQueue(this.queueOf(routingKey));
+  async forPublishing(routingKey: string): Promise<void> {
+    for (const queue of this.#queuesOf(routingKey)) await this.forQueue(queue);
   }
 
   /** Declares the queue of a consumer, and what leads to it, once. */
@@ -141,7 +146,9 @@ export class Topology {
     const args = own?.arguments ?? queueArguments ?? {};
     const bindingArgs = own?.bindingArguments ?? bindingArguments ?? {};
     const isDefault = queue === this.#options.defaultQueue();
-    const keys = own?.bindingKeys ?? [...(isDefault ? [this.bindingKey] : []), queue];
+    const usual = [...(isDefault ? [this.bindingKey] : []), queue];
+    // On a direct exchange it must be found by its name, too: what comes back to it is sent there
+    const keys = this.exchangeType === 'direct' ? [...(own?.bindingKeys ?? []), ...usual] : (own?.bindingKeys ?? usual);
     await raw.assertExchange(this.exchange, this.exchangeType, { arguments: exchangeArguments ?? {} });
     await raw.assertQueue(queue, { durable: true, autoDelete: this.isAutoDelete(queue), arguments: args });
     for (const key of keys) await raw.bindQueue(queue, this.exchange, key, bindingArgs);

@@ -68,6 +68,21 @@ describe.skipIf(rabbit === undefined)('what stands on RabbitMQ', { timeout: 30_0
     expect(await uuids(ofSome, 2)).toEqual(['1', '3']);
   });
 
+  it('leads the keys of a queue on a direct exchange to it, besides its name', async () => {
+    const [emails, key, exchange] = [newQueue(), newQueue(), newQueue()];
+    const producer = open({ url, exchange, queues: { [emails]: { bindingKeys: [key] } } });
+    const outcomes = await producer.publish([
+      message(key, '1'),
+      message(emails, '2'),
+      message(key, '3', Date.now() + 50),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'stored', 'stored']);
+    expect(await uuids(await producer.consume({ queue: emails, ...options }), 3)).toEqual(['1', '2', '3']);
+    const channel = await (await raw(url)).createChannel();
+    channel.on('error', () => {});
+    await expect(channel.checkQueue(key)).rejects.toThrow('NOT_FOUND');
+  });
+
   it('leads headers to the queues that want them, also after a delay', async () => {
     const [queue, exchange] = [newQueue(), newQueue()];
     const bindingArguments = { 'x-match': 'all', region: 'eu' };
