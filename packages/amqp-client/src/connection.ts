@@ -119,7 +119,8 @@ export class AmqpConnection {
     model.close().catch(() => {}); // it may be closed already
     if (this.#opening !== undefined) await Promise.race([ended, late]);
     timer.abort();
-    socketOf(model)?.destroy();
+    // amqplib, which hears errors only, ends its heartbeats then
+    socketOf(model)?.destroy(new Error('the server did not answer that the connection is closed'));
   }
 
   async #channel<C extends Channel>(open: (model: ChannelModel) => Promise<C>): Promise<AmqpChannel<C>> {

@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort, startRabbit, tcpProxy } from '@machinery/services';
+import { type ChannelModel, connect as connectAmqp } from 'amqplib';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import { AmqpConnection, type AmqpConnectionOptions, ChannelPool, Publisher } from '../src/index.ts';
 
@@ -142,6 +143,24 @@ describe.skipIf(rabbit === undefined)('a connection to RabbitMQ', { timeout: 30_
     };
     const outcomes = await publisher.send([() => sending, () => ({ ...sending, isKept: true })]);
     expect(outcomes.map(({ status }) => status)).toEqual(['failed', 'stored']);
+  });
+
+  it('ends with all that it has when the server does not answer any more', async () => {
+    const proxy = await tcpProxy({ to: rabbit?.port as number });
+    onTestFinished(() => proxy.close());
+    const models: ChannelModel[] = [];
+    const opened = connection({
+      connect: async () => {
+        const model = await connectAmqp(`amqp://127.0.0.1:${proxy.port}`);
+        models.push(model);
+        return model;
+      },
+    });
+    await opened.channel();
+    const ended = new Promise<void>((resolve) => models[0]?.once('close', () => resolve()));
+    proxy.stall();
+    await opened.close();
+    await ended; // when amqplib has ended its timers
   });
 
   it('is not opened again after it was closed', async () => {
