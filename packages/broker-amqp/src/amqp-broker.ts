@@ -20,7 +20,7 @@ import {
 import { AmqpConsumer } from './amqp-consumer.ts';
 import { type Delays, delaysOf, maxDelayMs } from './delays.ts';
 import { delayed, propertiesOf } from './messages.ts';
-import { type AmqpBrokerOptions, checkBrokerOptions, defaultExchange } from './options.ts';
+import { type AmqpBrokerOptions, checkBrokerOptions, checkPrefetch, defaultExchange } from './options.ts';
 import { Topology } from './topology.ts';
 
 /** What is to be published, and where: decided when it is written, as delays are counted from then. */
@@ -42,6 +42,7 @@ export class AmqpBroker implements Broker {
   readonly #consumers = new Set<AmqpConsumer>();
   readonly #underWay = new Set<Promise<unknown>>();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
+  #prefetch: number | undefined;
   #closed: Promise<void> | undefined;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
@@ -49,6 +50,7 @@ export class AmqpBroker implements Broker {
     checkBrokerOptions(options);
     const { exchange = defaultExchange, maxMessageBytes, confirmTimeoutMs = 30_000 } = options;
     this.#options = options;
+    this.#prefetch = options.prefetch;
     this.#publishing = new AmqpConnection('AmqpBroker', 'broker', options, 'publishing');
     this.#consuming = new AmqpConnection('AmqpBroker', 'broker', options, 'consuming');
     this.#delays = delaysOf(options, exchange, this.#publishing);
@@ -72,6 +74,19 @@ export class AmqpBroker implements Broker {
 
   attach(environment: BrokerEnvironment): void {
     this.#environment = environment;
+  }
+
+  /** As the option. A change is for running consumers, too, which hold what they have. */
+  get prefetch(): number | undefined {
+    return this.#prefetch;
+  }
+
+  /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
+  set prefetch(prefetch: number | undefined) {
+    checkPrefetch(prefetch);
+    if (prefetch === this.#prefetch) return;
+    this.#prefetch = prefetch;
+    for (const consumer of this.#consumers) consumer.prefetchChanged();
   }
 
   /** Go: AdjustRoutingKey. */
@@ -149,7 +164,7 @@ export class AmqpBroker implements Broker {
       topology: this.#consumed,
       queue,
       tag,
-      prefetch: this.#options.prefetch ?? Math.min(slots, 65_535),
+      prefetch: () => this.#prefetch ?? Math.min(slots, 65_535),
       slots,
       deadQueue: () => this.#topology.deadQueueOf(queue),
       sendCopies: (copies) => this.#tracked(this.#sendCopies(queue, copies)),

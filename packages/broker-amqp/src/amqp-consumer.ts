@@ -18,7 +18,8 @@ export interface AmqpConsumerOptions extends CopiesOptions {
   readonly connection: AmqpConnection;
   readonly topology: Topology;
   readonly tag: string;
-  readonly prefetch: number;
+  /** What it is now. */
+  readonly prefetch: () => number;
   /** How many tasks run at once. */
   readonly slots: number;
   readonly onClose: (consumer: AmqpConsumer) => void;
@@ -143,7 +144,8 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
   }
 
   async #open(): Promise<void> {
-    const { connection, topology, queue, tag, prefetch } = this.#options;
+    const { connection, topology, queue, tag } = this.#options;
+    const prefetch = this.#options.prefetch();
     topology.forgetOne(`queue ${queue}`); // somebody may have deleted it
     await topology.forQueue(queue);
     const session: Session<AmqpDelivery> = await Session.open({
@@ -158,6 +160,18 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     this.#lostBecause = undefined;
     this.#session = session;
     session.start();
+    if (prefetch !== this.#options.prefetch()) this.prefetchChanged();
+  }
+
+  /** Takes it over. A consumer that has no channel does so when it has one again. */
+  prefetchChanged(): void {
+    const { prefetch, logger, queue } = this.#options;
+    this.#session?.setPrefetch(prefetch()).catch((error) => {
+      logger.debug(
+        `The consumer of queue ${queue} lost its channel when its prefetch changed: ${errorText(error)}`,
+        error,
+      );
+    });
   }
 
   #received(session: Session<AmqpDelivery>, message: ConsumeMessage): void {

@@ -41,7 +41,10 @@ export interface AmqpBrokerOptions extends AmqpConnectionOptions {
   readonly autoDelete?: boolean;
   /** What is different for single queues, by their names. */
   readonly queues?: Readonly<Record<string, AmqpQueueOptions>>;
-  /** How many messages a consumer holds that are not acked. Default: its concurrency, so that none waits behind a long task while another worker is idle. Go: 3. */
+  /**
+   * How many messages a consumer holds that are not acked. Default: its concurrency, so that none waits behind a long task while another worker
+   * is idle. Go: 3. Fewer than the concurrency are all that run at once, as in Go.
+   */
   readonly prefetch?: number;
   /**
    * How messages are delayed. `ladder`: through a fixed set of queues. `queues`: as Go does, with a queue for each delay. `delayed-queue`: as
@@ -72,6 +75,13 @@ const queueChecks: Record<keyof AmqpQueueOptions, Check> = {
   autoDelete: optionalOption(booleanOption),
 };
 
+const prefetchCheck = optionalOption(integerOption({ min: 1, max: 65_535 }));
+
+/** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
+export function checkPrefetch(prefetch: number | undefined): void {
+  checkOptions('AmqpBroker', { prefetch }, { prefetch: prefetchCheck });
+}
+
 /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
 export function checkBrokerOptions(options: AmqpBrokerOptions): void {
   checkOptions('AmqpBroker', options, {
@@ -84,7 +94,7 @@ export function checkBrokerOptions(options: AmqpBrokerOptions): void {
     bindingArguments: optionalOption(objectOption),
     autoDelete: optionalOption(booleanOption),
     queues: optionalOption(objectOption),
-    prefetch: optionalOption(integerOption({ min: 1, max: 65_535 })),
+    prefetch: prefetchCheck,
     delays: optionalOption(oneOfOption('ladder', 'queues', 'delayed-queue', 'plugin')),
     delayedQueue: optionalOption(stringOption),
     delayQueueType: optionalOption(oneOfOption('quorum', 'classic')),

@@ -1,6 +1,6 @@
 // Exchanges, queues and bindings on a real RabbitMQ: what is declared, what exists otherwise, and what no queue takes.
 
-import type { Consumer, Message } from '@machinery/core';
+import type { Consumer, Delivery, Message } from '@machinery/core';
 import { rabbitServer } from '@machinery/services';
 import { connect, type GetMessage } from 'amqplib';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -191,6 +191,28 @@ describe.skipIf(rabbit === undefined)('what stands on RabbitMQ', { timeout: 30_0
       false,
     ]);
     expect(got[0]).toMatchObject({ properties: { headers: { 'machinery-dead-reason': 'it is broken' } } });
+  });
+
+  it('takes a prefetch over that is changed while it consumes', async () => {
+    const queue = newQueue();
+    const broker = open({ url, prefetch: 2 });
+    const consumer = await broker.consume({ queue, ...options });
+    await broker.publish(Array.from({ length: 9 }, (_, i) => message(queue, `${i}`)));
+    const taken: Delivery[] = [];
+    const take = async (count: number) => {
+      const signal = AbortSignal.timeout(5_000);
+      while (taken.length < count && !signal.aborted) taken.push(...(await consumer.exchange([], 10, signal)));
+      taken.push(...(await consumer.exchange([], 10, AbortSignal.timeout(100))));
+      return taken.length;
+    };
+    expect(await take(2)).toBe(2);
+    broker.prefetch = 5;
+    expect(await take(7)).toBe(7); // two came before
+    await consumer.settle(taken.splice(0, 7).map((delivery) => ({ kind: 'ack', delivery })));
+    expect(await take(2)).toBe(2);
+    expect(() => {
+      broker.prefetch = 0;
+    }).toThrow('expected `prefetch` to be an integer >= 1');
   });
 
   it('uses one connection for publishing, one for consuming, and a channel for each consumer', async () => {
