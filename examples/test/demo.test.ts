@@ -18,8 +18,8 @@ it.skipIf(redis === undefined)('prints the same on Redis', { timeout: 30_000 }, 
 
 it.each([
   ['--brocker=redis://127.0.0.1', "Unknown option '--brocker'"],
-  ['--broker=nats://user:secret@localhost', 'The URL of `broker` begins with `nats`, expected one of amqp, '],
-  ['--backend=localhost:6379', 'The URL of `resultBackend` begins with `localhost`, expected one of amqp, '],
+  ['--broker=nats://user:secret@localhost', 'The URL of `broker` has the scheme nats, expected one of amqp, '],
+  ['--backend=localhost:6379', 'The URL of `resultBackend` has no scheme, expected one of amqp, '],
   ['--backend=redis://:secret@localhost:x', '`redis://***@localhost:x` is no URL of a Redis'],
 ])('refuses %s', async (flag, stderr) => {
   await expect(demo(flag)).rejects.toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(stderr) });

@@ -29,10 +29,10 @@ function runPrograms(page: string): void {
   }
 }
 
-it.each(pages)('runs the programs of %s', runPrograms);
-it.skipIf(redis === undefined).each(pagesOnRedis)('runs the programs of %s', runPrograms, 30_000);
+it.each(pages)('runs the programs of %s', runPrograms, 60_000);
+it.skipIf(redis === undefined).each(pagesOnRedis)('runs the programs of %s', runPrograms, 60_000);
 
-it('runs the tests of the guide on testing', () => {
+it('runs the tests of the guide on testing', { timeout: 60_000 }, () => {
   const programs = snippets('docs/testing.md');
   expect(programs).toHaveLength(4);
   for (const [i, code] of programs.entries()) {

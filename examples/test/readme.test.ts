@@ -12,6 +12,7 @@ import { compile, printed, run, snippetFolder, snippets } from './snippets.ts';
 const redis = await redisServer();
 vi.stubEnv('REDIS_URL', redis?.url); // which the programs connect to
 afterAll(() => redis?.stop());
+vi.setConfig({ testTimeout: 60_000 }); // each compiles a program
 
 const folder = snippetFolder('readme');
 
@@ -28,7 +29,7 @@ it('runs the first program of the README', () => {
   expect(run(compile(folder, 'first-program', firstProgram))).toEqual(['2']);
 });
 
-it.skipIf(redis === undefined)('runs the same program on Redis', { timeout: 30_000 }, () => {
+it.skipIf(redis === undefined)('runs the same program on Redis', () => {
   expect(run(compile(folder, 'on-redis', onRedis))).toEqual(['2']);
 });
 

@@ -7,8 +7,8 @@ const peers = new Peers();
 afterAll(() => peers.end());
 
 it.each([
-  [['client', '--broker', 'nats://127.0.0.1'], 'The URL of the broker begins with nats://, expected one of redis://'],
-  [['client', '--backend', '127.0.0.1:6379'], 'The URL of the backend begins with no scheme, expected one of redis://'],
+  [['client', '--broker', 'nats://127.0.0.1'], 'The URL of `broker` has the scheme nats, expected one of amqp, '],
+  [['client', '--backend', '127.0.0.1:6379'], 'The URL of `resultBackend` has no scheme, expected one of amqp, '],
   [['server'], 'Expected worker, client or state, got server'],
   [['client', '--timeout', 'soon'], 'Expected a duration like 20s, got soon'],
   [['worker', '--concurrency', 'many'], 'newWorker: expected `concurrency` to be an integer'],

@@ -20,5 +20,5 @@ describe.skipIf(rabbit === undefined)('AmqpBackend', () => {
 describe.skipIf(rabbit === undefined)('workflows on RabbitMQ alone', () => {
   /** Each case has a default queue of its own, so it needs a binding key of its own. */
   const createBroker = (queue: string) => new AmqpBroker({ url, bindingKey: queue });
-  testWorkflows(runner, { createBroker, createBackend: () => new AmqpBackend({ url }), takesGroups: true, runs: 40 });
+  testWorkflows(runner, { createBroker, createBackend: () => new AmqpBackend({ url }), takesGroups: true, runs: 15 });
 });

@@ -30,5 +30,5 @@ describe('workflows on DynamoBackend', () => {
         return typeof member === 'function' ? member.bind(target) : member;
       },
     });
-  testWorkflows(runner, { createBroker, createBackend, runs: 20, patienceMs: 20_000 });
+  testWorkflows(runner, { createBroker, createBackend, runs: 15, patienceMs: 20_000 });
 });

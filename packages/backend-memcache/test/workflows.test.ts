@@ -19,7 +19,7 @@ describe.skipIf(redis === undefined || memcached === undefined)('workflows on Re
     {
       createBroker: () => new RedisBroker({ url: broker }),
       createBackend: () => new MemcacheBackend({ url: backend }),
-      runs: 40,
+      runs: 15,
     },
   );
 

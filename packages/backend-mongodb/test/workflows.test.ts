@@ -25,6 +25,6 @@ describe.skipIf(mongo === undefined)('workflows on MongoBackend', () => {
   testWorkflows(runner, {
     createBroker,
     createBackend: () => new MongoBackend({ url, database: 'workflows' }),
-    runs: 40,
+    runs: 15,
   });
 });

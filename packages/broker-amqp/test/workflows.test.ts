@@ -18,6 +18,6 @@ describe.skipIf(rabbit === undefined || redis === undefined)('workflows on Rabbi
   testWorkflows(runner, {
     createBroker,
     createBackend: () => new RedisBackend({ url: redis?.url as string }),
-    runs: 30,
+    runs: 15,
   });
 });

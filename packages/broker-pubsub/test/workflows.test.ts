@@ -21,7 +21,7 @@ describe.skipIf(pubsub === undefined || redis === undefined)('workflows on Pub/S
       createBroker: () => new PubSubBroker({ ...at(pubsub?.host as string), leaseSeconds: 60 }),
       createBackend: () => new RedisBackend({ url: redis?.url as string }),
       prepareQueue: async (queue) => admin?.create(queue, { ackDeadlineSeconds: 60 }),
-      runs: 20,
+      runs: 15,
     },
   );
 });

@@ -1,14 +1,15 @@
-// Workers that are killed in a task, a chain, a chord and a retry, on SQS with states in Redis: where they have taken or acked. Each waits
-// for two seconds until messages are visible again, so that the other steps are left to the adapters that are quicker.
+// Workers that are killed in a task, a chain, a chord and a retry, on SQS with states in Redis: where they have taken, published or
+// acked; at each step with MACHINERY_ALL_FAILPOINTS=1. Each waits for two seconds until messages are visible again.
 
 import process from 'node:process';
-import { testFailpoints } from '@machinery/conformance';
+import { brokerPoints, testFailpoints } from '@machinery/conformance';
 import { redisServer, sqsServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 
 const [sqs, redis] = await Promise.all([sqsServer(), redisServer()]);
 process.env.SQS_TEST_URL = sqs.url;
 if (redis !== undefined) process.env.REDIS_TEST_URL = redis.url;
+const all = process.env.MACHINERY_ALL_FAILPOINTS === '1';
 afterAll(() => Promise.all([sqs.stop(), redis?.stop()]));
 
 describe.skipIf(redis === undefined)('SQS', () => {
@@ -21,7 +22,7 @@ describe.skipIf(redis === undefined)('SQS', () => {
       redeliveryMs: 3_000,
       patienceMs: 30_000,
       concurrency: 6,
-      points: ['after-take', 'before-ack', 'after-ack'],
+      ...(!all && { points: brokerPoints }),
     },
   );
 });

@@ -17,7 +17,7 @@ describe.skipIf(redis === undefined)('workflows on SQS and Redis', () => {
       createBroker: () => hasty(new SqsBroker({ url: sqs.url, waitTimeSeconds: 1 })),
       createBackend: () => new RedisBackend({ url: redis?.url as string }),
       prepareQueue: async (queue) => void (await sqs.createQueue(queue)),
-      runs: 30,
+      runs: 15,
     },
   );
 });

@@ -7,6 +7,8 @@ export { declaredBackends } from './declared-backends.ts';
 export { declaredBrokers, limitsByOption } from './declared-brokers.ts';
 export {
   type AdaptersModule,
+  backendPoints,
+  brokerPoints,
   type Failpoint,
   type FailpointName,
   type FailpointOptions,

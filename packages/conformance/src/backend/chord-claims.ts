@@ -6,7 +6,7 @@ import type { Backend, GroupMeta } from '@machinery/core';
 import type { BackendSuite, Open } from './backend-under-test.ts';
 import { assertSameGroup, groupOf, longSeconds, newGroupUuid, newTaskUuid, newTaskUuids } from './sample-states.ts';
 
-const rounds = 20;
+const rounds = 10;
 
 const openMany = (open: Open, count: number): Promise<Backend[]> =>
   Promise.all(Array.from({ length: count }, () => open()));

@@ -16,7 +16,7 @@ import {
   stateOf,
 } from './sample-states.ts';
 
-const rounds = 20;
+const rounds = 10;
 
 interface Members {
   readonly group: StateGroup;

@@ -9,6 +9,24 @@ import { scenarios } from './scenarios.ts';
 export type { AdaptersModule } from './adapters.ts';
 export type { Failpoint, FailpointName } from './failpoint.ts';
 
+/** Where a worker's last step was the broker's: for brokers that are tested with a backend that passes all points. */
+export const brokerPoints: readonly FailpointName[] = [
+  'after-take',
+  'after-publish',
+  'after-retry-publish',
+  'before-ack',
+  'after-ack',
+];
+/** Where it was the backend's: for backends that are tested with a broker that passes all points. */
+export const backendPoints: readonly FailpointName[] = [
+  'after-state:SUCCESS',
+  'after-state:FAILURE',
+  'after-pending',
+  'after-claim',
+  'after-flag',
+  'after-callback-failure',
+];
+
 export interface FailpointOptions {
   /** Of the broker and the backend under test. */
   readonly name: string;
@@ -22,7 +40,7 @@ export interface FailpointOptions {
   readonly concurrency?: number;
   /** Whether workers can complete chords: not where reading a state takes it away and there is no `takeGroup`. Default: true. */
   readonly chords?: boolean;
-  /** Only these failpoints, where crashes take long and what a worker wrote is another adapter's. Default: all. */
+  /** Only these failpoints: `brokerPoints` or `backendPoints`, where the other adapter passes all of them. Default: all. */
   readonly points?: readonly FailpointName[];
 }
 

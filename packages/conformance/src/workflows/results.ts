@@ -132,11 +132,11 @@ export function testResults(suite: WorkflowSuite): void {
     );
 
     suite.it(
-      'of a chain of 500 steps spells all of them',
+      'of a chain of 200 steps spells all of them',
       async (scene) => {
         const sender = await scene.server();
         await Promise.all([scene.worker(), scene.worker()]);
-        const labels = Array.from({ length: 500 }, (_, i) => `s${i}`);
+        const labels = Array.from({ length: 200 }, (_, i) => `s${i}`);
         const result = await scene.send(sender, chainOf(...labels.map((label) => task(label))));
         const spelt = labels.reduce((before, label) => `${label}(${before})`, '');
         assert.equal(await scene.within('the long chain', result.get(), 5 * scene.patienceMs), spelt);

@@ -222,7 +222,9 @@ async function create<Adapter>(role: Role, config: Config, options: CreateOption
   const maker = tables[role].get(scheme);
   if (maker === undefined) {
     const known = [...tables[role].keys()].join(', ');
-    throw invalidOption(`The URL of \`${role}\` begins with \`${scheme}\`, expected one of ${known}`);
+    throw invalidOption(
+      `The URL of \`${role}\` has ${scheme === '' ? 'no scheme' : `the scheme ${scheme}`}, expected one of ${known}`,
+    );
   }
   const exported = (await imported(maker, options)) as Record<string, new (options: object) => Adapter>;
   const Adapter = exported[maker.class];
@@ -231,9 +233,9 @@ async function create<Adapter>(role: Role, config: Config, options: CreateOption
   return new Adapter(maker.options(config, url));
 }
 
-/** `redis` of `redis://…`, and of what is no URL, too: `eager`. */
+/** `redis` of `redis://…`, and `eager` of `eager`; empty where there is none. */
 function schemeOf(url: string): string {
-  return /^[\w+.-]*/.exec(url)?.[0].toLowerCase() ?? '';
+  return /^([a-z][\w+.-]*)(?::\/\/|$)/i.exec(url)?.[1]?.toLowerCase() ?? '';
 }
 
 async function imported({ package: name }: Maker, options: CreateOptions): Promise<unknown> {

@@ -192,9 +192,9 @@ describe('what cannot be made', () => {
     'a scheme that nobody knows, without the password: %s',
     async (broker) => {
       const error = await createBroker(configOf({ broker })).catch((thrown: Error) => thrown);
-      expect(error).toEqual(invalid('The URL of `broker` begins with'));
+      expect(error).toEqual(invalid('The URL of `broker` has '));
       expect(error).toEqual(invalid('expected one of amqp, amqps, redis'));
-      expect((error as Error).message).not.toContain(':secret');
+      expect((error as Error).message).not.toContain('secret');
     },
   );
 

@@ -37,7 +37,7 @@ describe('new Server', () => {
     [{ prePublishHandler: 'x' }, 'Server: expected `prePublishHandler` to be a function, got `x` (string)'],
     [
       { resultExpireIn: 5 },
-      'Server: unknown option `resultExpireIn`, known are broker, backend, lock, programName, defaultQueue, resultsExpireInSeconds, logger, telemetry, prePublishHandler, clock',
+      'Server: unknown option `resultExpireIn`, known are broker, backend, lock, programName, defaultQueue, resultsExpireInSeconds, handleSignals, logger, telemetry, prePublishHandler, clock',
     ],
   ])('refuses %o', async (options, message) => {
     expect(await thrownBy(make(options))).toEqual(invalid(message));

@@ -107,7 +107,8 @@ describe('the logger', () => {
       });
       await server.send(fails());
       await server.drain();
-      expect(printed).toEqual([['error', expect.stringMatching(/^Task fails \(task_.*\) failed: no$/), error]]);
+      const fields = expect.objectContaining({ task: 'fails', err: error });
+      expect(printed).toEqual([['error', expect.stringMatching(/^Task fails \(task_.*\) failed: no$/), fields]]);
     } finally {
       vi.restoreAllMocks();
     }
