@@ -56,6 +56,9 @@ export const connectionChecks: Record<keyof AmqpConnectionOptions, Check> = {
   commandTimeoutMs: optionalOption(integerOption({ min: 1, max: 2 ** 31 - 1 })),
 };
 
+/** What `connect` decides itself. */
+const ofUrls = ['vhost', 'tls', 'heartbeatSeconds', 'clientName', 'connectTimeoutMs'] as const;
+
 /** How long `close` waits for the server's word, in milliseconds. */
 const closingMs = 1_000;
 
@@ -74,12 +77,17 @@ export class AmqpConnection {
   /**
    * @param owner for error messages.
    * @param purpose is added to the name in the server's list of connections.
-   * @throws MachineryError ERR_MACHINERY_INVALID_OPTION for URLs that are none.
+   * @throws MachineryError ERR_MACHINERY_INVALID_OPTION for URLs that are none, and for options that do nothing.
    */
   constructor(owner: string, role: 'backend' | 'broker', options: AmqpConnectionOptions, purpose: string) {
     const { url, connect: open, vhost, clientName } = options;
     if ((url === undefined) === (open === undefined)) {
       const text = `${owner}: expected either \`url\` or \`connect\`, got ${url === undefined ? 'none' : 'both'}`;
+      throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
+    }
+    const unused = open === undefined ? undefined : ofUrls.find((name) => options[name] !== undefined);
+    if (unused !== undefined) {
+      const text = `${owner}: \`${unused}\` is for connections that are opened by \`url\`, got \`connect\``;
       throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
     }
     this.role = role;

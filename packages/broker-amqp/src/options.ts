@@ -104,9 +104,13 @@ export function checkBrokerOptions(options: AmqpBrokerOptions): void {
   });
   for (const [name, queue] of Object.entries(options.queues ?? {}))
     checkOptions(`AmqpBroker, queue ${name}`, queue, queueChecks);
-  const { delays = 'ladder', delayedQueue } = options;
+  const { delays = 'ladder', delayedQueue, delayQueueType } = options;
   if ((delays === 'delayed-queue') !== (delayedQueue !== undefined)) {
     const text = `AmqpBroker: expected \`delayedQueue\` with \`delays: 'delayed-queue'\` and only with it, got ${delayedQueue ?? 'none'}`;
+    throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
+  }
+  if (delayQueueType !== undefined && delays !== 'ladder') {
+    const text = `AmqpBroker: expected \`delayQueueType\` with \`delays: 'ladder'\` only, got \`${delays}\``;
     throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
   }
 }

@@ -242,6 +242,8 @@ it.each([
   [{ url: 'amqp://localhost', prefetch: 0 }, 'AmqpBroker: expected `prefetch` to be an integer >= 1'],
   [{ url: 'amqp://localhost', delays: 'delayed-queue' }, "expected `delayedQueue` with `delays: 'delayed-queue'`"],
   [{ url: 'amqp://localhost', queues: { a: { key: 'b' } } }, 'AmqpBroker, queue a: unknown option `key`'],
+  [{ url: 'amqp://localhost', delays: 'queues', delayQueueType: 'quorum' }, 'expected `delayQueueType` with'],
+  [{ connect: async () => {}, vhost: 'a' }, 'AmqpBroker: `vhost` is for connections that are opened by `url`'],
   [{}, 'expected either `url` or `connect`, got none'],
 ])('refuses the options %j', (wrong, why) => {
   expect(() => new AmqpBroker(wrong as never)).toThrow(why);
