@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConnectionOptions } from 'node:tls';
 import {
   type Check,
+  errorText,
   functionOption,
   integerOption,
   MachineryError,
@@ -13,7 +14,7 @@ import {
   optionalOption,
   stringOption,
 } from '@machinery/core';
-import { type Channel, type ChannelModel, type ConfirmChannel, connect } from 'amqplib';
+import { type Channel, type ChannelModel, type ConfirmChannel, connect, IllegalOperationError } from 'amqplib';
 import { AmqpChannel } from './channel.ts';
 import { amqpError } from './errors.ts';
 import { type AmqpAddress, parseAmqpUrl } from './url.ts';
@@ -55,6 +56,9 @@ export const connectionChecks: Record<keyof AmqpConnectionOptions, Check> = {
   commandTimeoutMs: optionalOption(integerOption({ min: 1, max: 2 ** 31 - 1 })),
 };
 
+/** What `connect` decides itself. */
+const ofUrls = ['vhost', 'tls', 'heartbeatSeconds', 'clientName', 'connectTimeoutMs'] as const;
+
 /** How long `close` waits for the server's word, in milliseconds. */
 const closingMs = 1_000;
 
@@ -66,17 +70,24 @@ export class AmqpConnection {
   readonly #name: string | undefined;
   #opening: Promise<ChannelModel> | undefined;
   #blockedBecause: string | undefined;
+  /** Once: so its vhost is there. */
+  #wasOpen = false;
   #isClosed = false;
 
   /**
    * @param owner for error messages.
    * @param purpose is added to the name in the server's list of connections.
-   * @throws MachineryError ERR_MACHINERY_INVALID_OPTION for URLs that are none.
+   * @throws MachineryError ERR_MACHINERY_INVALID_OPTION for URLs that are none, and for options that do nothing.
    */
   constructor(owner: string, role: 'backend' | 'broker', options: AmqpConnectionOptions, purpose: string) {
     const { url, connect: open, vhost, clientName } = options;
     if ((url === undefined) === (open === undefined)) {
       const text = `${owner}: expected either \`url\` or \`connect\`, got ${url === undefined ? 'none' : 'both'}`;
+      throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
+    }
+    const unused = open === undefined ? undefined : ofUrls.find((name) => options[name] !== undefined);
+    if (unused !== undefined) {
+      const text = `${owner}: \`${unused}\` is for connections that are opened by \`url\`, got \`connect\``;
       throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
     }
     this.role = role;
@@ -116,19 +127,25 @@ export class AmqpConnection {
     model.close().catch(() => {}); // it may be closed already
     if (this.#opening !== undefined) await Promise.race([ended, late]);
     timer.abort();
-    socketOf(model)?.destroy();
+    // amqplib, which hears errors only, ends its heartbeats then
+    socketOf(model)?.destroy(new Error('the server did not answer that the connection is closed'));
   }
 
   async #channel<C extends Channel>(open: (model: ChannelModel) => Promise<C>): Promise<AmqpChannel<C>> {
     const { commandTimeoutMs = 10_000 } = this.#options;
-    const model = await this.#open();
+    const opening = this.#open();
+    const model = await opening;
     const giveUp = (error: Error) => socketOf(model)?.destroy(error);
     const timer = setTimeout(() => giveUp(new Error('the server opened no channel in time')), commandTimeoutMs);
     try {
       const raw = await open(model);
+      const loss = lossOf(model); // what was read together with the answer has no listener yet
+      if (loss !== undefined) throw loss;
       const lostBecause = () => lossOf(model);
       return new AmqpChannel(raw, { role: this.role, commandTimeoutMs, lostBecause, giveUp });
     } catch (error) {
+      // It was over before anybody listened to it
+      if (error instanceof IllegalOperationError && this.#opening === opening) this.#opening = undefined;
       throw amqpError(this.role, 'open a channel', lossOf(model) ?? error);
     } finally {
       clearTimeout(timer);
@@ -143,7 +160,7 @@ export class AmqpConnection {
     if (this.#opening === undefined) {
       const opening = this.#openOne().catch((error) => {
         if (this.#opening === opening) this.#opening = undefined;
-        throw amqpError(this.role, 'be reached', error);
+        throw amqpError(this.role, 'be reached', isClosedInstead(error) ? refusal(this.#wasOpen) : error);
       });
       this.#opening = opening;
     }
@@ -178,6 +195,7 @@ export class AmqpConnection {
   }
 
   #watch(model: ChannelModel): ChannelModel {
+    this.#wasOpen = true;
     this.#blockedBecause = undefined;
     model.on('error', (error) => losses.set(model, error));
     model.on('close', (error) => {
@@ -201,6 +219,17 @@ const losses = new WeakMap<ChannelModel, Error>();
 
 function lossOf(model: ChannelModel): Error | undefined {
   return losses.get(model);
+}
+
+/** The server ended the handshake when it was asked for the vhost: it has none such, a limit is reached, it stops. amqplib does not say which. */
+function isClosedInstead(error: unknown): boolean {
+  return /^Expected ConnectionOpenOk; got/.test(errorText(error));
+}
+
+/** Refused for good, unless the vhost was entered before. */
+function refusal(wasOpen: boolean): Error {
+  const error = new Error('the server closed the connection instead of opening the vhost');
+  return wasOpen ? error : Object.assign(error, { code: 530 });
 }
 
 /** amqplib keeps its socket to itself, but a server that does not answer cannot be left otherwise. */

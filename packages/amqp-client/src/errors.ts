@@ -10,8 +10,7 @@ export function replyCode(error: unknown): number | undefined {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
   if (typeof code === 'number') return code;
   const [, digits] = /^Handshake terminated by server: (\d{3})\b/.exec(message ?? '') ?? [];
-  if (digits !== undefined) return Number(digits);
-  return /^Expected ConnectionOpenOk; got/.test(message ?? '') ? 530 : undefined;
+  return digits === undefined ? undefined : Number(digits);
 }
 
 /** There is no such queue or exchange. */
@@ -35,16 +34,26 @@ export function isInUse(error: unknown): boolean {
 export function amqpError(role: 'backend' | 'broker', doing: string, cause: unknown): MachineryError {
   if (MachineryError.is(cause)) return cause;
   const code = replyCode(cause);
-  const isRefused = code !== undefined && refused.has(code) && !passes(errorText(cause));
+  const isRefused = isUnwritable(cause) || (code !== undefined && refused.has(code) && !passes(errorText(cause)));
   const kind = isRefused ? 'FAILED' : 'UNAVAILABLE';
   const name =
     role === 'broker' ? (`ERR_MACHINERY_BROKER_${kind}` as const) : (`ERR_MACHINERY_BACKEND_${kind}` as const);
   return new MachineryError(name, `RabbitMQ could not ${doing}: ${explained(code, errorText(cause))}`, { cause });
 }
 
-/** A node that is down, and a delivery that was not acked in time, come with codes of what is refused for good. */
+/** amqplib cannot write it: a name of more than 255 bytes, or an argument that AMQP has no type for. */
+function isUnwritable(cause: unknown): boolean {
+  return (
+    cause instanceof RangeError ||
+    (cause instanceof TypeError && /^(?:Field '|Unknown type to encode|Decimal value)/.test(cause.message))
+  );
+}
+
+/** A limit of connections, a node that is down, and a delivery that was not acked in time come with codes of what is refused for good. */
 function passes(text: string): boolean {
-  return /home node|is down or inaccessible|timed out|delivery acknowledgement/i.test(text);
+  return /limit \(\d+\) is reached|has reached the|home node|is down or inaccessible|timed out|delivery acknowledgement/i.test(
+    text,
+  );
 }
 
 function explained(code: number | undefined, text: string): string {

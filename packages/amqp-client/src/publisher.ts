@@ -15,6 +15,8 @@ export interface Sending {
   readonly content: Buffer;
   /** `messageId` is ours. */
   readonly properties: Options.Publish;
+  /** Its exchange keeps it itself, and would return what it keeps: that no queue takes it is not told. */
+  readonly isKept?: boolean;
   /** For error messages: its task. */
   readonly what: string;
 }
@@ -133,11 +135,11 @@ export class Publisher {
     try {
       if (this.#isStuck) throw unavailable(this.#role, 'RabbitMQ does not read what it is sent');
       const sending = make();
-      const { content, exchange, routingKey, properties } = sending;
+      const { content, exchange, routingKey, properties, isKept = false } = sending;
       what = sending.what;
       if (content.length > this.#maxBytes) throw tooLarge(this.#role, what, content.length, this.#maxBytes);
       this.#pending.set(id, { sending, batch, index, isReturned: false });
-      const options = { ...properties, messageId: id, mandatory: true };
+      const options = { ...properties, messageId: id, mandatory: !isKept };
       const more = raw.publish(exchange, routingKey, content, options, (error: unknown) => this.#confirmed(id, error));
       if (!more) this.#waitForDrain(raw);
     } catch (error) {

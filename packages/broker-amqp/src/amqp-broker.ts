@@ -20,7 +20,7 @@ import {
 import { AmqpConsumer } from './amqp-consumer.ts';
 import { type Delays, delaysOf, maxDelayMs } from './delays.ts';
 import { delayed, propertiesOf } from './messages.ts';
-import { type AmqpBrokerOptions, checkBrokerOptions, defaultExchange } from './options.ts';
+import { type AmqpBrokerOptions, checkBrokerOptions, checkPrefetch, defaultExchange } from './options.ts';
 import { Topology } from './topology.ts';
 
 /** What is to be published, and where: decided when it is written, as delays are counted from then. */
@@ -42,6 +42,7 @@ export class AmqpBroker implements Broker {
   readonly #consumers = new Set<AmqpConsumer>();
   readonly #underWay = new Set<Promise<unknown>>();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
+  #prefetch: number | undefined;
   #closed: Promise<void> | undefined;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
@@ -49,6 +50,7 @@ export class AmqpBroker implements Broker {
     checkBrokerOptions(options);
     const { exchange = defaultExchange, maxMessageBytes, confirmTimeoutMs = 30_000 } = options;
     this.#options = options;
+    this.#prefetch = options.prefetch;
     this.#publishing = new AmqpConnection('AmqpBroker', 'broker', options, 'publishing');
     this.#consuming = new AmqpConnection('AmqpBroker', 'broker', options, 'consuming');
     this.#delays = delaysOf(options, exchange, this.#publishing);
@@ -72,6 +74,19 @@ export class AmqpBroker implements Broker {
 
   attach(environment: BrokerEnvironment): void {
     this.#environment = environment;
+  }
+
+  /** As the option. A change is for running consumers, too, which hold what they have. */
+  get prefetch(): number | undefined {
+    return this.#prefetch;
+  }
+
+  /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
+  set prefetch(prefetch: number | undefined) {
+    checkPrefetch(prefetch);
+    if (prefetch === this.#prefetch) return;
+    this.#prefetch = prefetch;
+    for (const consumer of this.#consumers) consumer.prefetchChanged();
   }
 
   /** Go: AdjustRoutingKey. */
@@ -102,7 +117,12 @@ export class AmqpBroker implements Broker {
     } catch (error) {
       return messages.map(() => failure(error));
     }
-    const plans = await Promise.all(messages.map((message) => this.#plan(message).catch(failure)));
+    return this.#send(messages.map((message) => this.#plan(message)));
+  }
+
+  /** Never rejects: a plan that cannot be made fails alone. */
+  async #send(planning: readonly Promise<Plan>[]): Promise<Outcome[]> {
+    const plans = await Promise.all(planning.map((plan) => plan.catch(failure)));
     const sendings = plans.filter((plan): plan is Plan => typeof plan === 'function');
     const sent = await this.#publisher.send(sendings);
     let next = 0;
@@ -132,8 +152,8 @@ export class AmqpBroker implements Broker {
     const route = await this.#delays.prepare(this.#topology, sending.routingKey, dueAtMs);
     return () => {
       const to = route(Math.max(1, dueAtMs - Date.now()));
-      const { exchange, routingKey } = to;
-      return { ...sending, exchange, routingKey, properties: delayed(sending.properties, to) };
+      const { exchange, routingKey, isKept = false } = to;
+      return { ...sending, exchange, routingKey, isKept, properties: delayed(sending.properties, to) };
     };
   }
 
@@ -144,7 +164,7 @@ export class AmqpBroker implements Broker {
       topology: this.#consumed,
       queue,
       tag,
-      prefetch: this.#options.prefetch ?? Math.min(slots, 65_535),
+      prefetch: () => this.#prefetch ?? Math.min(slots, 65_535),
       slots,
       deadQueue: () => this.#topology.deadQueueOf(queue),
       sendCopies: (copies) => this.#tracked(this.#sendCopies(queue, copies)),
@@ -206,7 +226,7 @@ export class AmqpBroker implements Broker {
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
   }
 
-  /** Copies of what a consumer has: back to its queue alone, at once or later, or to another queue. */
+  /** Publishes copies of what a consumer has: back to its queue alone, at once or later, or to another queue. */
   async #sendCopies(queue: string, copies: readonly Copy[]): Promise<Outcome[]> {
     const plans = copies.map(async ({ to, delayMs, content, properties }): Promise<Plan> => {
       const what = `A message of queue ${queue}`;
@@ -215,11 +235,9 @@ export class AmqpBroker implements Broker {
       const routingKey = this.#delays.keyOfQueue?.(queue) ?? this.#keyOf(queue);
       return this.#delayedPlan({ routingKey, content, properties, what }, Date.now() + delayMs);
     });
-    try {
-      return await this.#publisher.send(await Promise.all(plans));
-    } catch (error) {
-      return copies.map(() => failure(error));
-    }
+    const outcomes = await this.#send(plans);
+    if (outcomes.some(isReturned)) this.#topology.forget(); // the next try declares again what was deleted
+    return outcomes;
   }
 
   #keyOf(queue: string): string {

@@ -3,37 +3,25 @@
 // delivers them again, and the next exchange opens another channel.
 //
 // States: open <-> resting, open <-> lost, -> closed. Invariant: a delivery is settled at most once, on the session (the channel) that it came with,
-// and never together with one that is not done (`unsettled.ts`).
+// and never together with one that is not done (`session.ts`).
 
 import { setImmediate as turn } from 'node:timers/promises';
 import type { AmqpConnection } from '@machinery/amqp-client';
-import {
-  type Consumer,
-  type Delivery,
-  errorText,
-  type Logger,
-  MachineryError,
-  type Outcome,
-  type Settlement,
-} from '@machinery/core';
+import { type Consumer, type Delivery, errorText, MachineryError, type Settlement } from '@machinery/core';
 import type { ConsumeMessage } from 'amqplib';
-import type { Copy } from './amqp-broker.ts';
-import { copiedProperties, deadReasonHeader, dueAtHeader, reasonText, redeliveredHeader } from './messages.ts';
+import { Copies, type CopiesOptions, type Leaving } from './copies.ts';
+import { dueAtHeader, redeliveredHeader } from './messages.ts';
 import { Session } from './session.ts';
 import type { Topology } from './topology.ts';
 
-export interface AmqpConsumerOptions {
+export interface AmqpConsumerOptions extends CopiesOptions {
   readonly connection: AmqpConnection;
   readonly topology: Topology;
-  readonly queue: string;
   readonly tag: string;
-  readonly prefetch: number;
+  /** What it is now. */
+  readonly prefetch: () => number;
   /** How many tasks run at once. */
   readonly slots: number;
-  /** Declares the queue of dead messages, and answers its name. */
-  readonly deadQueue: () => Promise<string>;
-  readonly sendCopies: (copies: readonly Copy[]) => Promise<Outcome[]>;
-  readonly logger: Logger;
   readonly onClose: (consumer: AmqpConsumer) => void;
 }
 
@@ -73,10 +61,9 @@ export class AmqpDelivery implements Delivery {
   }
 }
 
-type Requeue = Settlement<AmqpDelivery> & { readonly kind: 'requeue' };
-
 export class AmqpConsumer implements Consumer<AmqpDelivery> {
   readonly #options: AmqpConsumerOptions;
+  readonly #copies: Copies;
   #session: Session<AmqpDelivery> | undefined;
   #opening: Promise<void> | undefined;
   #buffer: AmqpDelivery[] = [];
@@ -88,12 +75,14 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
   #idle: NodeJS.Timeout | undefined;
   /** The server was told to send no more, until somebody asks. */
   #resting: Promise<void> | undefined;
+  #goingOn: Promise<void> | undefined;
   readonly #settling = new Set<Promise<void>>();
   readonly #holds = new Set<NodeJS.Timeout>();
   #closed: Promise<void> | undefined;
 
   constructor(options: AmqpConsumerOptions) {
     this.#options = options;
+    this.#copies = new Copies(options);
   }
 
   /** Declares the queue and starts to consume it, unless it is being consumed. */
@@ -118,7 +107,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
         if (this.#closed !== undefined) return [];
         if (this.#lostBecause !== undefined) throw this.#takeLoss();
         if (this.#session === undefined) await untilAborted(this.open(), signal);
-        else if (this.#resting !== undefined) await untilAborted(this.#goOn(this.#resting, this.#session), signal);
+        else if (this.#resting !== undefined) await untilAborted(this.#goOn(this.#session), signal);
         else if (this.#buffer.length > 0) return this.#buffer.splice(0, want);
         else await this.#change(signal);
       }
@@ -155,7 +144,8 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
   }
 
   async #open(): Promise<void> {
-    const { connection, topology, queue, tag, prefetch } = this.#options;
+    const { connection, topology, queue, tag } = this.#options;
+    const prefetch = this.#options.prefetch();
     topology.forgetOne(`queue ${queue}`); // somebody may have deleted it
     await topology.forQueue(queue);
     const session: Session<AmqpDelivery> = await Session.open({
@@ -170,6 +160,18 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     this.#lostBecause = undefined;
     this.#session = session;
     session.start();
+    if (prefetch !== this.#options.prefetch()) this.prefetchChanged();
+  }
+
+  /** Takes it over. A consumer that has no channel does so when it has one again. */
+  prefetchChanged(): void {
+    const { prefetch, logger, queue } = this.#options;
+    this.#session?.setPrefetch(prefetch()).catch((error) => {
+      logger.debug(
+        `The consumer of queue ${queue} lost its channel when its prefetch changed: ${errorText(error)}`,
+        error,
+      );
+    });
   }
 
   #received(session: Session<AmqpDelivery>, message: ConsumeMessage): void {
@@ -190,6 +192,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
 
   /** A paused worker asks for nothing, and would keep what it was sent from the others. */
   #restLater(): void {
+    if (this.#options.topology.isAutoDelete(this.#options.queue)) return; // the server would delete it with all that it has
     clearTimeout(this.#idle);
     this.#idle = setTimeout(() => {
       const session = this.#session;
@@ -206,25 +209,27 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     if (session === this.#session) await session.requeue(this.#buffer.splice(0, length));
   }
 
-  /** Consumes again. What cannot is lost, which the session says. */
-  async #goOn(resting: Promise<void>, session: Session<AmqpDelivery>): Promise<void> {
-    await resting;
-    if (this.#resting !== resting) return;
-    if (session === this.#session) await session.consume();
-    this.#resting = undefined;
+  /** Consumes again, once for whoever asks meanwhile. What cannot is lost, which the session says. */
+  #goOn(session: Session<AmqpDelivery>): Promise<void> {
+    this.#goingOn ??= this.#endRest(session).finally(() => {
+      this.#goingOn = undefined;
+    });
+    return this.#goingOn;
+  }
+
+  async #endRest(session: Session<AmqpDelivery>): Promise<void> {
+    await this.#resting;
+    if (session !== this.#session) return;
+    await session.consume();
+    if (session === this.#session) this.#resting = undefined;
   }
 
   /** The server's clock was set, or a queue of delayed messages was not ours. */
   async #delayAgain(delivery: AmqpDelivery, earlyMs: number): Promise<void> {
     const { logger, queue } = this.#options;
     const settlement = { kind: 'requeue', position: 'back', delayMs: earlyMs, delivery } as const;
-    try {
-      await this.settle([settlement]);
-      logger.warn(`A message of queue ${queue} came ${Math.ceil(earlyMs)} ms before its time, and is delayed again`);
-    } catch (error) {
-      logger.debug(`A message that is early could not be delayed again: ${errorText(error)}`, error);
-      if (this.#isUnsettled(delivery)) this.#after(maxHoldMs, () => void this.#delayAgain(delivery, delivery.earlyMs));
-    }
+    logger.warn(`A message of queue ${queue} came ${Math.ceil(earlyMs)} ms before its time, and is delayed again`);
+    await this.settle([settlement]).catch(() => {}); // it is closed, and delivers the message again
   }
 
   #after(ms: number, call: () => void): void {
@@ -249,40 +254,10 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
       settlement.kind === 'requeue' && settlement.position === 'front';
     await session.requeue(all.filter(isFront).map(({ delivery }) => delivery));
     session.ack(all.filter(({ kind }) => kind === 'ack').map(({ delivery }) => delivery));
-    const leaving = all.filter((settlement) => settlement.kind !== 'ack' && !isFront(settlement));
-    if (leaving.length > 0) await this.#replace(session, leaving);
-  }
-
-  /** Publishes copies, and acks those that are stored: a crash in between leaves one more. */
-  async #replace(session: Session<AmqpDelivery>, settled: readonly Settlement<AmqpDelivery>[]): Promise<void> {
-    for (const { delivery } of settled) delivery.isLeaving = true;
-    try {
-      const copies = await Promise.all(settled.map((settlement) => this.#copyOf(settlement)));
-      const outcomes = await this.#options.sendCopies(copies);
-      session.ack(settled.filter((_, i) => outcomes[i]?.status === 'stored').map(({ delivery }) => delivery));
-      for (const outcome of outcomes) if (outcome.status !== 'stored') throw outcome.error;
-    } finally {
-      for (const { delivery } of settled) delivery.isLeaving = false;
-    }
-  }
-
-  async #copyOf(settlement: Settlement<AmqpDelivery>): Promise<Copy> {
-    const { content, properties } = settlement.delivery.message;
-    if (settlement.kind === 'dead') {
-      const more = { [deadReasonHeader]: reasonText(settlement.reason) };
-      return {
-        to: await this.#options.deadQueue(),
-        delayMs: 0,
-        content,
-        properties: copiedProperties(properties, more),
-      };
-    }
-    const { delayMs = 0 } = settlement as Requeue & { readonly position: 'back' };
-    const more = {
-      ...(settlement.delivery.redelivered && { [redeliveredHeader]: '1' }),
-      ...(delayMs > 0 && { [dueAtHeader]: String(Math.ceil(Date.now() + delayMs)) }),
-    };
-    return { to: this.#options.queue, delayMs, content, properties: copiedProperties(properties, more) };
+    const leaving = all.filter(
+      (settlement): settlement is Leaving => settlement.kind !== 'ack' && !isFront(settlement),
+    );
+    if (leaving.length > 0) await this.#copies.replace(session, leaving);
   }
 
   #lost(session: Session<AmqpDelivery>, reason: Error): void {
@@ -318,7 +293,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     for (const timer of this.#holds) clearTimeout(timer);
     clearTimeout(this.#idle);
     this.#wake?.();
-    await Promise.allSettled([...this.#settling, this.#opening, this.#resting]);
+    await Promise.allSettled([...this.#settling, this.#opening, this.#resting, this.#copies.close()]);
     await this.#session?.close();
     this.#options.onClose(this);
   }

@@ -24,6 +24,8 @@ const base = 4;
 const levels = 14;
 /** Delays are rounded up to these, in milliseconds. */
 const unitMs = 16;
+/** In the names of its exchanges and queues: another version's with other parameters are others. */
+const scheme = `${unitMs}ms-base${base}`;
 /** Queues of unrouted messages are for people: the oldest is dropped. */
 const maxUnrouted = 10_000;
 
@@ -42,7 +44,7 @@ export class DelayLadder implements Delays {
   async prepare(topology: Topology, routingKey: string): Promise<(delayMs: number) => DelayedRoute> {
     const type = await this.#queueType();
     const doing = 'declare the queues of delayed messages';
-    await topology.onceMarked(this.#name(type), doing, (raw) => this.#declare(raw, type));
+    await topology.onceMarked(this.#name(`${scheme}.${type}`), doing, (raw) => this.#declare(raw, type));
     return (delayMs) => {
       const digits = digitsOf(Math.ceil((delayMs + 1) / unitMs)); // a quorum queue may be a tenth of a millisecond early
       const top = digits.findLastIndex((digit) => digit > 0);
@@ -105,7 +107,7 @@ export class DelayLadder implements Delays {
 
   #level(type: 'quorum' | 'classic', level: number): string {
     if (level < 0) return this.#name('due');
-    return this.#name(type === 'quorum' ? `${level}` : `classic.${level}`);
+    return this.#name(type === 'quorum' ? `${scheme}.${level}` : `${scheme}.classic.${level}`);
   }
 
   #name(part: string): string {

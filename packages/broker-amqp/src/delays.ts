@@ -14,6 +14,8 @@ export interface DelayedRoute {
   readonly headers?: Readonly<Record<string, unknown>>;
   /** The message's own time to live, in milliseconds. */
   readonly expirationMs?: number;
+  /** The exchange keeps the message. */
+  readonly isKept?: boolean;
 }
 
 /** A way to delay messages. */

@@ -4,26 +4,32 @@ import type { Channel } from 'amqplib';
 import type { DelayedRoute, Delays } from './delays.ts';
 import type { QueueSource, Topology } from './topology.ts';
 
-/** Go: a queue for each delay and routing key, which is deleted when it was not used for twice its delay. */
+/**
+ * As Go: a queue for each delay and routing key, which is deleted when it was not declared for longer than its messages wait. Go's
+ * own is deleted after twice the delay, also while it holds what was published late, so these have another name.
+ */
 export class DelayQueues implements Delays {
   readonly source = undefined;
 
-  async prepare(topology: Topology, routingKey: string, dueAtMs: number): Promise<() => DelayedRoute> {
+  async prepare(topology: Topology, routingKey: string, dueAtMs: number): Promise<(delayMs: number) => DelayedRoute> {
     const ms = Math.max(1, Math.ceil(dueAtMs - Date.now()));
     const { exchange } = topology;
-    const queue = `delay.${ms}.${exchange}.${routingKey}`;
+    const queue = `delay.${ms}.${exchange}.${routingKey}.kept`;
     const args = {
       'x-dead-letter-exchange': exchange,
       'x-dead-letter-routing-key': routingKey,
       'x-message-ttl': ms,
-      'x-expires': Math.min(ms * 2, 2 ** 32 - 1),
+      'x-expires': Math.min(ms * 2 + untilPublishedMs, 2 ** 32 - 1),
     };
     // Each time: it may be gone
     topology.forgetOne(`queue ${queue}`);
     await declareBound(topology, queue, args);
-    return () => ({ exchange, routingKey: queue });
+    return (delayMs) => ({ exchange, routingKey: queue, expirationMs: Math.ceil(delayMs) });
   }
 }
+
+/** The longest time from the declaration of a queue until something is published to it, in milliseconds: a batch declares all its queues first. */
+const untilPublishedMs = 60_000;
 
 /** Go with a DelayedQueue: one queue, for messages of one routing key, which wait behind those that are due later. */
 export class DelayedQueue implements Delays {
@@ -61,7 +67,12 @@ export class DelayPlugin implements Delays {
   }
 
   async prepare(_: Topology, routingKey: string): Promise<(delayMs: number) => DelayedRoute> {
-    return (delayMs) => ({ exchange: this.#name, routingKey, headers: { 'x-delay': Math.ceil(delayMs) } });
+    return (delayMs) => ({
+      exchange: this.#name,
+      routingKey,
+      headers: { 'x-delay': Math.ceil(delayMs) },
+      isKept: true, // the plugin returns all that is mandatory, and keeps it
+    });
   }
 }
 

@@ -59,10 +59,15 @@ export function reasonText(reason: string): string {
   return reason.length > maxReasonLength ? `${reason.slice(0, maxReasonLength)}…` : reason;
 }
 
+/** RabbitMQ reads these, and closes the channel of all others' messages if they are no lists. Their place is in the body. */
+const ofTheServer = new Set(['CC', 'BCC']);
+
 /** AMQP has no type for a bigint beyond 64 bits or a symbol, and Go's client refuses `null` in lists: text says the same. */
 function writable(headers: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => [name, isPlain(value) ? value : textOf(value)]),
+    Object.entries(headers)
+      .filter(([name]) => !ofTheServer.has(name))
+      .map(([name, value]) => [name, isPlain(value) ? value : textOf(value)]),
   );
 }
 

@@ -15,7 +15,10 @@ import {
 
 /** Of one queue, in place of what all have. */
 export interface AmqpQueueOptions {
-  /** The keys that bind it to the exchange. Default: its name, and the binding key for the default queue. */
+  /**
+   * The keys that bind it to the exchange. On a direct exchange they are further keys; on others they are in place of its name, and of the
+   * binding key for the default queue.
+   */
   readonly bindingKeys?: readonly string[];
   readonly arguments?: Readonly<Record<string, unknown>>;
   readonly bindingArguments?: Readonly<Record<string, unknown>>;
@@ -38,7 +41,10 @@ export interface AmqpBrokerOptions extends AmqpConnectionOptions {
   readonly autoDelete?: boolean;
   /** What is different for single queues, by their names. */
   readonly queues?: Readonly<Record<string, AmqpQueueOptions>>;
-  /** How many messages a consumer holds that are not acked. Default: its concurrency, so that none waits behind a long task while another worker is idle. Go: 3. */
+  /**
+   * How many messages a consumer holds that are not acked. Default: its concurrency, so that none waits behind a long task while another worker
+   * is idle. Go: 3. Fewer than the concurrency are all that run at once, as in Go.
+   */
   readonly prefetch?: number;
   /**
    * How messages are delayed. `ladder`: through a fixed set of queues. `queues`: as Go does, with a queue for each delay. `delayed-queue`: as
@@ -69,6 +75,13 @@ const queueChecks: Record<keyof AmqpQueueOptions, Check> = {
   autoDelete: optionalOption(booleanOption),
 };
 
+const prefetchCheck = optionalOption(integerOption({ min: 1, max: 65_535 }));
+
+/** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
+export function checkPrefetch(prefetch: number | undefined): void {
+  checkOptions('AmqpBroker', { prefetch }, { prefetch: prefetchCheck });
+}
+
 /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
 export function checkBrokerOptions(options: AmqpBrokerOptions): void {
   checkOptions('AmqpBroker', options, {
@@ -81,7 +94,7 @@ export function checkBrokerOptions(options: AmqpBrokerOptions): void {
     bindingArguments: optionalOption(objectOption),
     autoDelete: optionalOption(booleanOption),
     queues: optionalOption(objectOption),
-    prefetch: optionalOption(integerOption({ min: 1, max: 65_535 })),
+    prefetch: prefetchCheck,
     delays: optionalOption(oneOfOption('ladder', 'queues', 'delayed-queue', 'plugin')),
     delayedQueue: optionalOption(stringOption),
     delayQueueType: optionalOption(oneOfOption('quorum', 'classic')),
@@ -91,9 +104,13 @@ export function checkBrokerOptions(options: AmqpBrokerOptions): void {
   });
   for (const [name, queue] of Object.entries(options.queues ?? {}))
     checkOptions(`AmqpBroker, queue ${name}`, queue, queueChecks);
-  const { delays = 'ladder', delayedQueue } = options;
+  const { delays = 'ladder', delayedQueue, delayQueueType } = options;
   if ((delays === 'delayed-queue') !== (delayedQueue !== undefined)) {
     const text = `AmqpBroker: expected \`delayedQueue\` with \`delays: 'delayed-queue'\` and only with it, got ${delayedQueue ?? 'none'}`;
+    throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
+  }
+  if (delayQueueType !== undefined && delays !== 'ladder') {
+    const text = `AmqpBroker: expected \`delayQueueType\` with \`delays: 'ladder'\` only, got \`${delays}\``;
     throw new MachineryError('ERR_MACHINERY_INVALID_OPTION', text);
   }
 }

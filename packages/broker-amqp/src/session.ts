@@ -21,6 +21,9 @@ export interface Tagged {
   readonly tag: number;
 }
 
+/** AMQP has 255 bytes for it, of which some make it unique. */
+const maxTagBytes = 200;
+
 export class Session<D extends Tagged> {
   readonly #channel: AmqpChannel;
   readonly #options: SessionOptions;
@@ -28,7 +31,10 @@ export class Session<D extends Tagged> {
   readonly #unsettled = new Map<number, D>();
   /** What came before the session was started. */
   #early: ConsumeMessage[] | undefined = [];
-  readonly #consumerTag: string;
+  #consumerTag: string;
+  #isConsuming = false;
+  /** One change of the consumer at a time. */
+  #last: Promise<void> = Promise.resolve();
   #isClosing = false;
   #cancelledBecause: Error | undefined;
 
@@ -60,17 +66,48 @@ export class Session<D extends Tagged> {
   }
 
   /** Also after `cancel`. */
-  async consume(): Promise<void> {
+  consume(): Promise<void> {
+    return this.#inTurn(() => this.#consume());
+  }
+
+  /** Nothing comes any more when this has resolved; what is not settled stays so. */
+  cancel(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#isConsuming = false;
+      await this.#cancel(this.#consumerTag);
+    });
+  }
+
+  /** A consumer keeps the prefetch that it began with, so that another one follows it. For a moment both are sent messages. */
+  setPrefetch(prefetch: number): Promise<void> {
+    return this.#inTurn(async () => {
+      const { queue, tag } = this.#options;
+      await this.#channel.call(`consume queue ${queue}`, (raw) => raw.prefetch(prefetch));
+      if (!this.#isConsuming) return;
+      const before = this.#consumerTag;
+      this.#consumerTag = uniqueTag(tag);
+      await this.#consume();
+      await this.#cancel(before);
+    });
+  }
+
+  #inTurn(call: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(call);
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
+  async #consume(): Promise<void> {
     const { queue } = this.#options;
     await this.#channel.call(`consume queue ${queue}`, (raw) =>
       raw.consume(queue, (message) => this.#on(message), { consumerTag: this.#consumerTag }),
     );
+    this.#isConsuming = true;
   }
 
-  /** Nothing comes any more when this has resolved; what is not settled stays so. */
-  async cancel(): Promise<void> {
+  async #cancel(consumerTag: string): Promise<void> {
     const { queue } = this.#options;
-    await this.#channel.call(`stop consuming queue ${queue}`, (raw) => raw.cancel(this.#consumerTag));
+    await this.#channel.call(`stop consuming queue ${queue}`, (raw) => raw.cancel(consumerTag));
   }
 
   /** Hands on what came so far, and whatever comes. */
@@ -163,5 +200,5 @@ function named(deliveryTag: number): Message {
 
 /** Two consumers of a channel may not have the same; those of the server's list may, but are easier told apart. */
 function uniqueTag(tag: string): string {
-  return `${tag.slice(0, 200)}-${Math.random().toString(36).slice(2, 10)}`;
+  return `${Buffer.from(tag).subarray(0, maxTagBytes)}-${Math.random().toString(36).slice(2, 10)}`;
 }

@@ -3,9 +3,9 @@
 // what exists with other arguments closes the channel, and must fail nobody else.
 
 import { type AmqpChannel, type AmqpConnection, isMissing, isRefusedArgument } from '@machinery/amqp-client';
-import type { Logger } from '@machinery/core';
+import { type Logger, MachineryError } from '@machinery/core';
 import type { Channel } from 'amqplib';
-import { type AmqpBrokerOptions, defaultBindingKey, defaultExchange } from './options.ts';
+import { type AmqpBrokerOptions, type AmqpQueueOptions, defaultBindingKey, defaultExchange } from './options.ts';
 
 /** What further exchanges lead to the queues: those of delayed messages. */
 export interface QueueSource {
@@ -20,6 +20,9 @@ export interface TopologyOptions extends AmqpBrokerOptions {
   readonly defaultQueue: () => string;
   readonly logger: () => Logger;
 }
+
+/** AMQP has 255; some are for the names that are made of it: of its queue of dead messages, and of its key in the ladder. */
+const maxNameBytes = 249;
 
 export class Topology {
   readonly exchange: string;
@@ -53,20 +56,29 @@ export class Topology {
     this.#standing.delete(what);
   }
 
-  /** The queue that a message with this routing key is meant for. Go: on other exchanges than direct ones it is the default queue. */
-  queueOf(routingKey: string): string {
-    const defaultQueue = this.#options.defaultQueue();
-    return this.exchangeType !== 'direct' || routingKey === this.bindingKey ? defaultQueue : routingKey;
+  /** The queues that messages with this routing key are meant for. Go: on other exchanges than direct ones it is the default queue. */
+  #queuesOf(routingKey: string): readonly string[] {
+    if (this.exchangeType !== 'direct') return [this.#options.defaultQueue()];
+    const bound = Object.entries(this.#options.queues ?? {}).filter(([, { bindingKeys }]) =>
+      bindingKeys?.includes(routingKey),
+    );
+    const named = routingKey === this.bindingKey ? this.#options.defaultQueue() : routingKey;
+    const names = bound.map(([name]) => name);
+    return names.length === 0 || routingKey === this.bindingKey ? [...names, named] : names;
   }
 
   /** Declares what a message with this routing key needs to be kept, once. */
-  forPublishing(routingKey: string): Promise<void> {
-    return this.forQueue(this.queueOf(routingKey));
+  async forPublishing(routingKey: string): Promise<void> {
+    for (const queue of this.#queuesOf(routingKey)) await this.forQueue(queue);
   }
 
   /** Declares the queue of a consumer, and what leads to it, once. */
-  forQueue(queue: string): Promise<void> {
-    return this.once(`queue ${queue}`, `declare queue ${queue}`, (raw) => this.#declareQueue(raw, queue));
+  async forQueue(queue: string): Promise<void> {
+    if (Buffer.byteLength(queue) > maxNameBytes) {
+      const text = `Queue ${queue} has a name of ${Buffer.byteLength(queue)} bytes, expected at most ${maxNameBytes}`;
+      throw new MachineryError('ERR_MACHINERY_BROKER_FAILED', text);
+    }
+    await this.once(`queue ${queue}`, `declare queue ${queue}`, (raw) => this.#declareQueue(raw, queue));
   }
 
   /** Where dead messages of a queue go, declared once. */
@@ -85,7 +97,7 @@ export class Topology {
     return dead;
   }
 
-  /** The same for what is declared as a whole, `marker` being an exchange that stands when the rest does. */
+  /** As `once`, for what is declared as a whole, `marker` being an exchange that stands when the rest does. */
   async onceMarked(marker: string, doing: string, declare: (raw: Channel) => Promise<unknown>): Promise<void> {
     const check = this.once(`marker ${marker}`, doing, (raw) => raw.checkExchange(marker));
     await check.catch((error) => {
@@ -117,15 +129,28 @@ export class Topology {
     }
   }
 
+  /** The queue goes with its last consumer. */
+  isAutoDelete(queue: string): boolean {
+    return this.#own(queue)?.autoDelete ?? this.#options.autoDelete ?? false;
+  }
+
+  /** What is different for this queue. */
+  #own(queue: string): AmqpQueueOptions | undefined {
+    const { queues } = this.#options;
+    return queues !== undefined && Object.hasOwn(queues, queue) ? queues[queue] : undefined;
+  }
+
   async #declareQueue(raw: Channel, queue: string): Promise<void> {
-    const { queueArguments, bindingArguments, exchangeArguments, autoDelete = false, queues, source } = this.#options;
-    const own = queues !== undefined && Object.hasOwn(queues, queue) ? queues[queue] : undefined;
+    const { queueArguments, bindingArguments, exchangeArguments, source } = this.#options;
+    const own = this.#own(queue);
     const args = own?.arguments ?? queueArguments ?? {};
     const bindingArgs = own?.bindingArguments ?? bindingArguments ?? {};
     const isDefault = queue === this.#options.defaultQueue();
-    const keys = own?.bindingKeys ?? [...(isDefault ? [this.bindingKey] : []), queue];
+    const usual = [...(isDefault ? [this.bindingKey] : []), queue];
+    // On a direct exchange it must be found by its name, too: what comes back to it is sent there
+    const keys = this.exchangeType === 'direct' ? [...(own?.bindingKeys ?? []), ...usual] : (own?.bindingKeys ?? usual);
     await raw.assertExchange(this.exchange, this.exchangeType, { arguments: exchangeArguments ?? {} });
-    await raw.assertQueue(queue, { durable: true, autoDelete: own?.autoDelete ?? autoDelete, arguments: args });
+    await raw.assertQueue(queue, { durable: true, autoDelete: this.isAutoDelete(queue), arguments: args });
     for (const key of keys) await raw.bindQueue(queue, this.exchange, key, bindingArgs);
     if (source === undefined) return;
     if (!this.#hasSource) await source.declare(raw);

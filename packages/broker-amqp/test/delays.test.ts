@@ -52,7 +52,7 @@ describe.skipIf(rabbit === undefined)('delays on RabbitMQ', { timeout: 60_000 },
       expect(outcomes.filter(({ status }) => status !== 'stored')).toEqual([]);
     }
     const names = (await rabbit?.ctl('list_queues', '--vhost', vhost, 'name'))?.split('\n') ?? [];
-    expect(names.filter((name) => /\.delay\.\d/.test(name))).toHaveLength(42);
+    expect(names.filter((name) => /\.delay\.16ms-base4\.\d/.test(name))).toHaveLength(42);
     expect(names.length).toBeLessThan(100);
   });
 
@@ -108,6 +108,19 @@ describe.skipIf(rabbit === undefined)('delays on RabbitMQ', { timeout: 60_000 },
     expect(await broker.publish([message(queue, '1', dueAtMs)])).toEqual([{ status: 'stored' }]);
     expect((await drain(consumer, 1)).map(uuidOf)).toEqual(['1']);
     expect(Date.now()).toBeGreaterThanOrEqual(dueAtMs);
+  });
+
+  it("loses none of a batch with many short delays in queues like Go's", async () => {
+    const queue = newQueue();
+    const broker = open({ url, delays: 'queues' });
+    const consumer = await broker.consume({ queue, tag: 'worker', slots: 200, maxInHand: 200 });
+    const now = Date.now();
+    const due = new Map(Array.from({ length: 200 }, (_, i) => [`${i}`, now + 300 + i * 5]));
+    const outcomes = await broker.publish([...due].map(([uuid, dueAtMs]) => message(queue, uuid, dueAtMs)));
+    expect(outcomes.filter(({ status }) => status !== 'stored')).toEqual([]);
+    const { count, more, first } = await arrivals(consumer, due, 10_000);
+    expect({ count, more }).toEqual({ count: 200, more: 0 });
+    expect(first).toBeGreaterThanOrEqual(0);
   });
 
   it('says that a DelayedQueue is for one routing key', async () => {

@@ -2,7 +2,7 @@
 // and nothing is lost. The node is that of this file.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Consumer, type Delivery, MachineryError, type Outcome } from '@machinery/core';
+import { type Consumer, type Delivery, type Logger, MachineryError, type Outcome } from '@machinery/core';
 import { type StartedRabbit, startRabbit, tcpProxy } from '@machinery/services';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { AmqpBroker } from '../src/index.ts';
@@ -12,6 +12,8 @@ import { arrivals, drain, message, newQueue, open, raw, uuidOf } from './setup.t
 const rabbit = await startRabbit({ advanced: ['{dead_letter_worker_publisher_confirm_timeout, 2000}'] });
 const url = rabbit?.url as string;
 afterAll(() => rabbit?.stop());
+
+const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** As core does it: again after a while, with what was not settled. */
 async function work(consumer: Consumer, done: Map<string, number>, signal: AbortSignal): Promise<void> {
@@ -141,6 +143,32 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     expect((await drain(paused, 1)).map(uuidOf)).toEqual(['11']);
   });
 
+  it('goes on once when it is asked, paused and asked again at once', async () => {
+    const queue = newQueue();
+    const broker = open({ url });
+    const consumer = await broker.consume({ queue, tag: 'worker', slots: 5, maxInHand: 10 });
+    await broker.publish(['1', '2', '3', '4'].map((uuid) => message(queue, uuid)));
+    const [busy] = await consumer.exchange([], 1, AbortSignal.timeout(5_000));
+    await expect.poll(() => broker.countPending(queue), { timeout: 5_000 }).toBe(3); // given back
+    const pause = new AbortController();
+    const asking = consumer.exchange([], 1, pause.signal);
+    for (let i = 0; i < 20; i++) await undefined; // the server is being told
+    pause.abort();
+    expect(await asking).toEqual([]);
+    expect(await drain(consumer, 3)).toHaveLength(3);
+    expect(await consumer.owns?.(busy as Delivery)).toBe(true); // its channel was not lost
+  });
+
+  it('keeps a queue that is deleted with its last consumer, and what is in it, while that is paused', async () => {
+    const queue = newQueue();
+    const broker = open({ url, autoDelete: true });
+    const consumer = await broker.consume({ queue, tag: 'worker', slots: 1, maxInHand: 2 });
+    await broker.publish(Array.from({ length: 10 }, (_, i) => message(queue, `${i}`)));
+    expect(await drain(consumer, 1)).toHaveLength(1);
+    await sleep(1_000);
+    expect((await drain(consumer, 9)).map(uuidOf)).toEqual(['1', '2', '3', '4', '5', '6', '7', '8', '9']);
+  });
+
   it('declares a queue again that was deleted, for its consumer and for who publishes', async () => {
     const queue = newQueue();
     const [broker, producer] = [open({ url }), open({ url })];
@@ -154,6 +182,30 @@ describe.skipIf(rabbit === undefined)('a RabbitMQ that fails', { timeout: 120_00
     expect(await producer.publish([message(queue, '2')])).toEqual([{ status: 'stored' }]);
     await expect(waiting).rejects.toThrow('its queue was deleted');
     expect((await drain(consumer, 1)).map(uuidOf)).toEqual(['2']);
+  });
+
+  it('goes on while dead messages can be put nowhere, and puts them there when they can', async () => {
+    const queue = newQueue();
+    const broker = open({ url });
+    const said: string[] = [];
+    broker.attach({ defaultQueue: newQueue(), logger: { ...silent, error: (text) => void said.push(String(text)) } });
+    const consumer = await broker.consume({ queue, tag: 'worker', slots: 2, maxInHand: 2 });
+    const take = async () => (await consumer.exchange([], 1, AbortSignal.timeout(5_000)))[0] as Delivery;
+    const channel = await (await raw(url)).createChannel();
+    await channel.assertQueue(`${queue}.dead`, { arguments: { 'x-max-length': 0, 'x-overflow': 'reject-publish' } });
+    await broker.publish(['dead', '1', '2', '3'].map((uuid) => message(queue, uuid)));
+    await consumer.settle([{ kind: 'dead', reason: 'broken', delivery: await take() }]);
+    expect((await drain(consumer, 3)).map(uuidOf)).toEqual(['1', '2', '3']);
+    expect(said).toEqual([expect.stringContaining(queue)]);
+    await channel.deleteQueue(`${queue}.dead`);
+    const dead = async () => (await broker.pendingMessages(`${queue}.dead`, 2)).length;
+    await expect.poll(dead, { timeout: 10_000 }).toBe(1);
+    // Somebody deletes it once more, which no answer of the server has told
+    await channel.deleteQueue(`${queue}.dead`);
+    await broker.publish([message(queue, 'dead, too')]);
+    await consumer.settle([{ kind: 'dead', reason: 'broken', delivery: await take() }]);
+    await expect.poll(dead, { timeout: 10_000 }).toBe(1);
+    expect(await broker.countPending(queue)).toBe(0);
   });
 
   it('calls unknown what was sent and not confirmed when the connection breaks', async () => {

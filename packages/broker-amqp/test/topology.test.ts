@@ -1,8 +1,8 @@
 // Exchanges, queues and bindings on a real RabbitMQ: what is declared, what exists otherwise, and what no queue takes.
 
-import type { Consumer, Message } from '@machinery/core';
+import type { Consumer, Delivery, Message } from '@machinery/core';
 import { rabbitServer } from '@machinery/services';
-import { connect } from 'amqplib';
+import { connect, type GetMessage } from 'amqplib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AmqpBroker } from '../src/index.ts';
 import { drain, message, newQueue, open, raw, uuidOf } from './setup.ts';
@@ -68,6 +68,21 @@ describe.skipIf(rabbit === undefined)('what stands on RabbitMQ', { timeout: 30_0
     expect(await uuids(ofSome, 2)).toEqual(['1', '3']);
   });
 
+  it('leads the keys of a queue on a direct exchange to it, besides its name', async () => {
+    const [emails, key, exchange] = [newQueue(), newQueue(), newQueue()];
+    const producer = open({ url, exchange, queues: { [emails]: { bindingKeys: [key] } } });
+    const outcomes = await producer.publish([
+      message(key, '1'),
+      message(emails, '2'),
+      message(key, '3', Date.now() + 50),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'stored', 'stored']);
+    expect(await uuids(await producer.consume({ queue: emails, ...options }), 3)).toEqual(['1', '2', '3']);
+    const channel = await (await raw(url)).createChannel();
+    channel.on('error', () => {});
+    await expect(channel.checkQueue(key)).rejects.toThrow('NOT_FOUND');
+  });
+
   it('leads headers to the queues that want them, also after a delay', async () => {
     const [queue, exchange] = [newQueue(), newQueue()];
     const bindingArguments = { 'x-match': 'all', region: 'eu' };
@@ -114,6 +129,37 @@ describe.skipIf(rabbit === undefined)('what stands on RabbitMQ', { timeout: 30_0
     });
   });
 
+  it('leaves headers that RabbitMQ reads itself in the body', async () => {
+    const [queue, copied] = [newQueue(), newQueue()];
+    const broker = open({ url });
+    const all = [withHeaders(queue, '1', { CC: copied, BCC: 1, mine: 'a' }), message(queue, '2')];
+    const outcomes = await broker.publish([...all, message(copied, '3')]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'stored', 'stored']);
+    const got = await (await (await raw(url)).createChannel()).get(queue);
+    expect(Object.keys((got as GetMessage).properties.headers ?? {})).toEqual(['mine']);
+    expect(await broker.countPending(copied)).toBe(1);
+  });
+
+  it('refuses for good what AMQP cannot say, and shortens the tag of a worker', async () => {
+    for (const [broker, queue] of [
+      [open({ url }), 'é'.repeat(125)],
+      [open({ url, queueArguments: { 'x-none': Symbol('none') } }), newQueue()],
+    ] as const) {
+      const refused = { code: 'ERR_MACHINERY_BROKER_FAILED', message: expect.stringContaining(queue) };
+      expect(await broker.publish([message(queue, '1')])).toMatchObject([
+        { status: 'failed', retryable: false, error: refused },
+      ]);
+      await expect(broker.consume({ queue, ...options })).rejects.toMatchObject(refused);
+    }
+    await open({ url }).consume({ ...options, queue: newQueue(), tag: 'é'.repeat(300) });
+    const longest = 'x'.repeat(249);
+    const broker = open({ url });
+    const later = message(longest, '1', Date.now() + 1);
+    expect(await broker.publish([later])).toEqual([{ status: 'stored' }]);
+    const consumer = await broker.consume({ queue: longest, ...options });
+    expect(await uuids(consumer, 1)).toEqual(['1']);
+  });
+
   it('lists what waits in order, and does not lose its place in the queue', async () => {
     const queue = newQueue();
     const broker = open({ url });
@@ -147,6 +193,28 @@ describe.skipIf(rabbit === undefined)('what stands on RabbitMQ', { timeout: 30_0
     expect(got[0]).toMatchObject({ properties: { headers: { 'machinery-dead-reason': 'it is broken' } } });
   });
 
+  it('takes a prefetch over that is changed while it consumes', async () => {
+    const queue = newQueue();
+    const broker = open({ url, prefetch: 2 });
+    const consumer = await broker.consume({ queue, ...options });
+    await broker.publish(Array.from({ length: 9 }, (_, i) => message(queue, `${i}`)));
+    const taken: Delivery[] = [];
+    const take = async (count: number) => {
+      const signal = AbortSignal.timeout(5_000);
+      while (taken.length < count && !signal.aborted) taken.push(...(await consumer.exchange([], 10, signal)));
+      taken.push(...(await consumer.exchange([], 10, AbortSignal.timeout(100))));
+      return taken.length;
+    };
+    expect(await take(2)).toBe(2);
+    broker.prefetch = 5;
+    expect(await take(7)).toBe(7); // two came before
+    await consumer.settle(taken.splice(0, 7).map((delivery) => ({ kind: 'ack', delivery })));
+    expect(await take(2)).toBe(2);
+    expect(() => {
+      broker.prefetch = 0;
+    }).toThrow('expected `prefetch` to be an integer >= 1');
+  });
+
   it('uses one connection for publishing, one for consuming, and a channel for each consumer', async () => {
     let [connections, channels] = [0, 0];
     const broker = open({
@@ -174,6 +242,8 @@ it.each([
   [{ url: 'amqp://localhost', prefetch: 0 }, 'AmqpBroker: expected `prefetch` to be an integer >= 1'],
   [{ url: 'amqp://localhost', delays: 'delayed-queue' }, "expected `delayedQueue` with `delays: 'delayed-queue'`"],
   [{ url: 'amqp://localhost', queues: { a: { key: 'b' } } }, 'AmqpBroker, queue a: unknown option `key`'],
+  [{ url: 'amqp://localhost', delays: 'queues', delayQueueType: 'quorum' }, 'expected `delayQueueType` with'],
+  [{ connect: async () => {}, vhost: 'a' }, 'AmqpBroker: `vhost` is for connections that are opened by `url`'],
   [{}, 'expected either `url` or `connect`, got none'],
 ])('refuses the options %j', (wrong, why) => {
   expect(() => new AmqpBroker(wrong as never)).toThrow(why);
