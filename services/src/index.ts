@@ -3,6 +3,7 @@
 
 export { type DynamoServer, dynamoServer, StartedDynamo, startDynamo } from './dynamodb.ts';
 export { buildGo, findGo } from './go.ts';
+export { type LargeChord, type LargeChordOptions, largeChord } from './large-chord.ts';
 export {
   type MemcachedServer,
   type MemcachedServerOptions,

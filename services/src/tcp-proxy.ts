@@ -1,4 +1,4 @@
-// A TCP proxy that breaks connections, for tests of what goes through it.
+// A TCP proxy that breaks connections, for tests of what goes through it, and counts what clients send.
 
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
@@ -16,6 +16,8 @@ export async function tcpProxy({ to }: TcpProxyOptions): Promise<TcpProxy> {
 }
 
 export class TcpProxy {
+  /** How often clients sent something: what they send together is one piece, or some where it is more than 64 kB. */
+  pieces = 0;
   readonly #to: number;
   readonly #server: Server;
   /** From the client, to the server. */
@@ -66,6 +68,9 @@ export class TcpProxy {
     const upstream = connect(this.#to, '127.0.0.1');
     const pair = [client, upstream] as const;
     this.#pairs.add(pair);
+    client.on('data', () => {
+      this.pieces++;
+    });
     for (const [from, to] of [pair, [upstream, client] as const]) {
       from.setNoDelay();
       from.on('data', (bytes) => to.write(bytes));

@@ -1,7 +1,7 @@
 // The servers and backends of a test file, which end with it.
 
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import type { GroupMeta, Logger, StateWrite, TaskState } from '@machinery/core';
 import type { MemcachedServer } from '@machinery/services';
 import { afterAll } from 'vitest';
@@ -47,19 +47,17 @@ export function groupOf(taskUuids: readonly string[], more: Partial<GroupMeta> =
   return { groupUuid: newUuid('group'), taskUuids, chordTriggered: false, lock: false, createdAt: sentAt, ...more };
 }
 
-/** Listens on a port (0: a free one, which it answers) or a path, and passes on what comes, and counts it, to the server on another port. */
-export async function bridge(to: number, from: number | string, onRequest: () => void = () => {}): Promise<number> {
+/** Listens on a Unix socket, and passes on what comes to the server on a port. */
+export async function bridge(to: number, path: string): Promise<void> {
   const server = createServer((socket) => {
     const upstream = connect(to, '127.0.0.1');
-    socket.on('data', onRequest);
     socket.pipe(upstream).pipe(socket);
     for (const [one, other] of [[socket, upstream] as const, [upstream, socket] as const]) {
       one.on('error', () => {}); // 'close' follows
       one.on('close', () => other.destroy());
     }
   });
-  server.listen(from);
+  server.listen(path);
   await once(server, 'listening');
   ends.push(async () => void server.close());
-  return (server.address() as AddressInfo).port;
 }

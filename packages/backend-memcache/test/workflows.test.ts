@@ -1,9 +1,9 @@
-// Workflows with messages on a real Redis and states on a real memcached, random ones among them; and a large chord.
+// Workflows with messages on a real Redis and states on a real memcached, random ones among them; and a large chord, whose workers are killed.
 
+import process from 'node:process';
 import { RedisBroker } from '@machinery/broker-redis';
 import { testWorkflows } from '@machinery/conformance';
-import { chord, defineTask, int64, rest, Server, type Worker } from '@machinery/core';
-import { redisServer, startMemcached } from '@machinery/services';
+import { largeChord, redisServer, startMemcached } from '@machinery/services';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MemcacheBackend } from '../src/index.ts';
 import { stopped } from './setup.ts';
@@ -22,37 +22,27 @@ describe.skipIf(redis === undefined || memcached === undefined)('workflows on Re
       runs: 15,
     },
   );
-
-  it('a chord of 1,000 on four workers calls back once, with all results in order', async () => {
-    const id = defineTask('id', { args: [int64], returns: int64 });
-    const order = defineTask('order', { args: rest(int64), returns: int64 });
-    const calls: number[][] = [];
-    const open = () =>
-      new Server({
-        broker: new RedisBroker({ url: broker }),
-        backend: new MemcacheBackend({ url: backend }),
-        defaultQueue: 'chord-of-1000',
-      });
-    const servers = Array.from({ length: 4 }, open);
-    const workers: Worker[] = [];
-    try {
-      for (const [i, server] of servers.entries()) {
-        server.handle(id, (_, n) => n);
-        server.handle(order, (_, ...numbers) => calls.push(numbers.map(Number)));
-        workers.push(server.newWorker(`worker-${i}`, { concurrency: 10 }));
-      }
-      await Promise.all(workers.map((worker) => worker.start()));
-      const numbers = Array.from({ length: 1_000 }, (_, i) => i);
-      const sent = await (servers[0] as Server).send(
-        chord(
-          numbers.map((n) => id(n)),
-          order.partial(),
-        ),
-      );
-      expect(await sent.get({ timeoutMs: 20_000 })).toBe(1);
-      expect(calls).toEqual([numbers]);
-    } finally {
-      await Promise.all(servers.map((server) => server.close()));
-    }
-  }, 30_000);
 });
+
+describe.skipIf(redis === undefined || memcached === undefined)(
+  'a chord of 1,000 on four workers',
+  { timeout: 120_000 },
+  () => {
+    Object.assign(process.env, { REDIS_TEST_URL: redis?.url, MEMCACHED_TEST_URL: memcached?.url });
+    const adapters = new URL('crashes/adapters.mjs', import.meta.url).href;
+    const numbers = Array.from({ length: 1_000 }, (_, i) => i);
+
+    it('calls back once, with all results in order', async () => {
+      const { ran, callbacks } = await largeChord({ adapters, members: 1_000, workers: 4, kills: 0 });
+      expect(callbacks).toEqual([numbers]);
+      expect(ran).toBe(1_000);
+    });
+
+    it('calls back with all results in order though two of them are killed in the middle', async () => {
+      const { killed, callbacks } = await largeChord({ adapters, members: 1_000, workers: 4, kills: 2 });
+      expect(killed).toBe(2);
+      expect(callbacks.length).toBeGreaterThan(0);
+      for (const given of callbacks) expect(given).toEqual(numbers);
+    });
+  },
+);

@@ -6,6 +6,7 @@ import { DynamoBackend } from '@machinery/backend-dynamodb';
 import { RedisBroker } from '@machinery/broker-redis';
 
 const { REDIS_TEST_URL: url, DYNAMODB_TEST_ENDPOINT: endpoint } = process.env;
+const leaseMs = Number(process.env.TEST_LEASE_MS ?? 1_000);
 
-export const createBroker = () => new RedisBroker({ url, leaseMs: 1_000, beatMs: 200, delayedPollMs: 20 });
+export const createBroker = () => new RedisBroker({ url, leaseMs, beatMs: leaseMs / 5, delayedPollMs: 20 });
 export const createBackend = () => new DynamoBackend({ endpoint, createTables: true });

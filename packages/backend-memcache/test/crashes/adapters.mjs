@@ -6,6 +6,7 @@ import { MemcacheBackend } from '@machinery/backend-memcache';
 import { RedisBroker } from '@machinery/broker-redis';
 
 const { REDIS_TEST_URL: broker, MEMCACHED_TEST_URL: backend } = process.env;
+const leaseMs = Number(process.env.TEST_LEASE_MS ?? 1_000);
 
-export const createBroker = () => new RedisBroker({ url: broker, leaseMs: 1_000, beatMs: 200, delayedPollMs: 20 });
+export const createBroker = () => new RedisBroker({ url: broker, leaseMs, beatMs: leaseMs / 5, delayedPollMs: 20 });
 export const createBackend = () => new MemcacheBackend({ url: backend });

@@ -6,6 +6,7 @@ import { MongoBackend } from '@machinery/backend-mongodb';
 import { RedisBroker } from '@machinery/broker-redis';
 
 const { REDIS_TEST_URL: broker, MONGODB_TEST_URL: backend } = process.env;
+const leaseMs = Number(process.env.TEST_LEASE_MS ?? 1_000);
 
-export const createBroker = () => new RedisBroker({ url: broker, leaseMs: 1_000, beatMs: 200, delayedPollMs: 20 });
+export const createBroker = () => new RedisBroker({ url: broker, leaseMs, beatMs: leaseMs / 5, delayedPollMs: 20 });
 export const createBackend = () => new MongoBackend({ url: backend, database: 'crashes' });
