@@ -46,6 +46,7 @@ import { isAmbiguous } from './values.ts';
 
 /** The most bytes of an item, as DynamoDB counts them. */
 const maxItemBytes = 400 * 1_024;
+const maxKeyBytes = 2_048;
 /** The most bytes of a state's JSON: in an item it takes no more, but for slices of short numbers. */
 const maxStateBytes = 390_000;
 /** A list's element takes one byte beside its UUID of 41. */
@@ -81,8 +82,8 @@ export class DynamoBackend implements Backend {
       { name: taskStatesTable, key: 'TaskUUID' },
       { name: groupMetasTable, key: 'GroupUUID' },
     ];
-    this.#requests = new Requests(this.#options, async (client) => {
-      if (createTables) await Promise.all(tables.map((table) => createTable(client, table, this.#logger)));
+    this.#requests = new Requests(this.#options, async (send) => {
+      if (createTables) await Promise.all(tables.map((table) => createTable(send, table, this.#logger)));
     });
   }
 
@@ -112,7 +113,7 @@ export class DynamoBackend implements Backend {
 
   /** @throws MachineryError ERR_MACHINERY_BACKEND_UNAVAILABLE, ERR_MACHINERY_BACKEND_FAILED, ERR_MACHINERY_CLOSED, as do all calls below. */
   async read(taskUuids: readonly string[]): Promise<(TaskState | undefined)[]> {
-    const once = [...new Set(taskUuids)];
+    const once = [...new Set(taskUuids)].filter(canBeKey);
     const { taskStatesTable } = this.#options;
     const chunks: Promise<Item[]>[] = [];
     for (let from = 0; from < once.length; from += maxGets) {
@@ -133,8 +134,8 @@ export class DynamoBackend implements Backend {
   }): Promise<void> {
     const { taskStatesTable, groupMetasTable } = this.#options;
     const deletes = [
-      ...[...new Set(tasks)].map((uuid) => [taskStatesTable, stateKey(uuid)] as const),
-      ...[...new Set(groups)].map((uuid) => [groupMetasTable, groupKey(uuid)] as const),
+      ...[...new Set(tasks)].filter(canBeKey).map((uuid) => [taskStatesTable, stateKey(uuid)] as const),
+      ...[...new Set(groups)].filter(canBeKey).map((uuid) => [groupMetasTable, groupKey(uuid)] as const),
     ];
     const doing = 'remove states';
     const deleting: Promise<void>[] = [];
@@ -303,6 +304,11 @@ export class DynamoBackend implements Backend {
     const command = new UpdateItemCommand({ TableName, Key, ...changeOf(change) });
     return unlessRefused(this.#requests.send(doing, (client, options) => client.send(command, options)));
   }
+}
+
+/** What cannot has no item; asked for together with others, it would have all refused. */
+function canBeKey(uuid: string): boolean {
+  return uuid !== '' && Buffer.byteLength(uuid) <= maxKeyBytes;
 }
 
 function stateKey(taskUuid: string): Item {

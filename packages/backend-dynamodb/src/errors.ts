@@ -11,7 +11,8 @@ interface ServiceError {
   readonly $response?: { body?: unknown };
 }
 
-const throttled = /throttl|ThroughputExceeded|RequestLimitExceeded|TooManyRequests|SlowDown/i;
+/** Too much at once, or at the same time as another region. */
+const crowded = /throttl|ThroughputExceeded|RequestLimitExceeded|TooManyRequests|SlowDown|WriteConflict/i;
 /** Credentials come and go where a role gives them: what waits for them is not lost. */
 const credentials =
   /^(CredentialsProviderError|ExpiredToken|ExpiredTokenException|RequestExpired|RequestTimeTooSkewed)$/;
@@ -42,7 +43,12 @@ export function closedError(): MachineryError {
 
 /** A table, that is; items that are not there are no errors. */
 export function isMissing(error: unknown): boolean {
-  return (error as ServiceError).name === 'ResourceNotFoundException';
+  return (error as ServiceError | undefined)?.name === 'ResourceNotFoundException';
+}
+
+/** A table that is to be created is there, or is being created. */
+export function isInUse(error: unknown): boolean {
+  return (error as ServiceError | undefined)?.name === 'ResourceInUseException';
 }
 
 /** Whether the condition of a write did not hold. */
@@ -59,9 +65,10 @@ export function isTooLarge(error: unknown): boolean {
 function mayPass(error: unknown): boolean {
   const { name = '', $metadata, $retryable } = error as ServiceError;
   const status = $metadata?.httpStatusCode;
-  if (credentials.test(name) || throttled.test(name) || $retryable !== undefined) return true;
+  if (credentials.test(name) || crowded.test(name) || $retryable !== undefined) return true;
   if (status === undefined) return !(error instanceof TypeError) && !neverSent.test(errorText(error));
-  return status >= 500 || status === 429;
+  // Below 400 the answer was lost on its way, or garbled
+  return status < 400 || status >= 500 || status === 429;
 }
 
 /** Errors of connecting to several addresses have no text of their own. */

@@ -27,6 +27,9 @@ export interface SendOptions {
   readonly abortSignal: AbortSignal;
 }
 
+/** Sends one request. @throws MachineryError, `doing` being what could not be done. */
+export type Send = <T>(doing: string, call: (client: DynamoDBClient, options: SendOptions) => Promise<T>) => Promise<T>;
+
 export type WriteRequests = Record<string, WriteRequest[]>;
 
 export class Requests {
@@ -35,13 +38,13 @@ export class Requests {
   readonly #timeoutMs: number;
   readonly #limit: LimitFunction;
   readonly #hint: string;
-  readonly #prepare: (client: DynamoDBClient) => Promise<unknown>;
+  readonly #prepare: (send: Send) => Promise<unknown>;
   readonly #underWay = new Map<AbortController, Promise<unknown>>();
   #prepared: Promise<unknown> | undefined;
   #closed: Promise<void> | undefined;
 
   /** @param prepare is called once before the first request. */
-  constructor(options: ResolvedOptions, prepare: (client: DynamoDBClient) => Promise<unknown>) {
+  constructor(options: ResolvedOptions, prepare: (send: Send) => Promise<unknown>) {
     const { client, maxRequests, requestTimeoutMs, taskStatesTable, groupMetasTable } = options;
     this.#client = client ?? new DynamoDBClient(configOf(options));
     this.#isOwn = client === undefined;
@@ -58,11 +61,7 @@ export class Requests {
   /** @throws MachineryError ERR_MACHINERY_CLOSED, _BACKEND_UNAVAILABLE, _BACKEND_FAILED, `doing` being what could not be done. */
   async send<T>(doing: string, call: (client: DynamoDBClient, options: SendOptions) => Promise<T>): Promise<T> {
     if (this.isClosed) throw closedError();
-    try {
-      await this.#isPrepared();
-    } catch (error) {
-      throw backendError('create its tables', error);
-    }
+    await this.#isPrepared();
     return this.#limit(() => this.#send(doing, call));
   }
 
@@ -107,7 +106,7 @@ export class Requests {
   }
 
   #isPrepared(): Promise<unknown> {
-    this.#prepared ??= this.#prepare(this.#client).catch((error) => {
+    this.#prepared ??= this.#prepare((doing, call) => this.#send(doing, call)).catch((error) => {
       this.#prepared = undefined;
       throw error;
     });
@@ -153,7 +152,7 @@ function countOf(requests: WriteRequests): number {
   return Object.values(requests).reduce((sum, { length }) => sum + length, 0);
 }
 
-/** Calls with what the call before has left over: at once, and later and later while nothing is done. Answers what is left in the end. */
+/** Calls with what the call before has left over: a moment later, and later and later while nothing is done. Answers what is left in the end. */
 async function again<T>(batch: T, count: (batch: T) => number, call: (batch: T) => Promise<T>): Promise<T> {
   let left = batch;
   for (let failures = 0; ; ) {

@@ -1,5 +1,8 @@
 // A DynamoDB that is away, stands still, has too little throughput, or refuses.
 
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { startDynamo } from '@machinery/services';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
@@ -56,6 +59,8 @@ describe('a server', { timeout: 30_000 }, () => {
       'DynamoDB could not read states: no answer within 300 ms',
     ]);
     expect(await backend.write(both())).toMatchObject(Array(2).fill({ status: 'failed', retryable: true }));
+    const fresh = open({ endpoint, requestTimeoutMs: 300 }); // which looks for its tables first
+    expect((await outcome(fresh.read(['x']))).message).toMatch(/^DynamoDB could not find table .* within 300 ms$/);
     const reading = outcome(patient.read(['x']));
     const { tookMs } = await outcome(patient.close());
     expect(tookMs).toBeLessThan(3_000);
@@ -80,6 +85,38 @@ describe('a server', { timeout: 30_000 }, () => {
     expect(backends.flatMap(({ warnings }) => warnings).join()).toContain(
       `What has expired stays in table ${tables.taskStatesTable}`,
     );
+  });
+
+  it('that is creating a table for somebody else is waited for', async () => {
+    const asked: string[] = [];
+    const creating = (operation: string) => {
+      asked.push(operation);
+      const isFirst = asked.length <= 2; // of each of the two tables
+      return isFirst && operation === 'DescribeTable' ? { output: { Table: { TableStatus: 'CREATING' } } } : undefined;
+    };
+    const backend = open({ endpoint: await faulty(endpoint, creating) });
+    expect(await backend.read(['x'])).toEqual([undefined]);
+    expect(asked).toEqual([...Array(4).fill('DescribeTable'), 'BatchGetItem']);
+  });
+});
+
+describe('an answer', { timeout: 30_000 }, () => {
+  it.each([
+    ['is cut short', (response: ServerResponse) => response.writeHead(200, { 'content-length': 99 }).write('{"Resp')],
+    ['is no JSON', (response: ServerResponse) => response.end('<html>')],
+  ])('that %s is as if the server were away', async (_, answer) => {
+    const server = createServer((request, response) => {
+      answer(response);
+      request.resume().once('end', () => setImmediate(() => response.destroy()));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close().closeAllConnections());
+    const { port } = server.address() as AddressInfo;
+    const backend = open({ endpoint: `http://127.0.0.1:${port}`, createTables: false });
+    const away = { code: 'ERR_MACHINERY_BACKEND_UNAVAILABLE' };
+    expect(await outcome(backend.read(['x']))).toMatchObject(away);
+    const failure = { status: 'failed', retryable: true, error: away };
+    expect(await backend.write(both())).toMatchObject([failure, failure]);
   });
 });
 

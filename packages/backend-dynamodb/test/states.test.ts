@@ -185,7 +185,10 @@ describe('a batch', () => {
       { status: 'failed', retryable: false, error: { code: 'ERR_MACHINERY_BACKEND_FAILED' } },
       { status: 'stored' },
     ]);
-    expect((await backend.read([first, second])).map((state) => state?.state)).toEqual(['SUCCESS', 'SUCCESS']);
+    const states = await backend.read([first, refused, '', second]);
+    expect(states.map((state) => state?.state)).toEqual(['SUCCESS', undefined, undefined, 'SUCCESS']);
+    await backend.purge({ tasks: [refused, '', first], groups: [refused] });
+    expect(await backend.read([first])).toEqual([undefined]);
   });
 
   it('tells which state is too large as an item, though its JSON is not', async () => {
