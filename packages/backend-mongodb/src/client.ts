@@ -46,8 +46,9 @@ function withScheme(url: string): string {
   return url.includes('://') ? url : `mongodb://${url}`;
 }
 
+/** Nor with the options, among which are passwords of keys and tokens of sessions. */
 function withoutPassword(url: string): string {
-  return url.replace(/^([a-z+]+:\/\/)?.*@/is, '$1***@');
+  return url.replace(/^([a-z+]+:\/\/)?.*@/is, '$1***@').replace(/\?.*/s, '?…');
 }
 
 function invalid(message: string): MachineryError {

@@ -2,7 +2,7 @@
 // for its Go type: integers are 64 bits wide and floats are doubles here, whatever JavaScript would make of them.
 
 import type { GroupMeta, StateName, TaskResult, TaskState } from '@machinery/core';
-import { Binary, Double } from 'mongodb';
+import { type Binary, Double } from 'mongodb';
 
 interface ResultDocument {
   readonly type: string;
@@ -136,8 +136,13 @@ function decodeResult({ type, value }: ResultDocument): TaskResult {
 
 function decodeValue(type: string, value: unknown): unknown {
   if (Array.isArray(value)) return value.map((element) => decodeValue(type.replace('[]', ''), element));
-  if (value instanceof Binary) return value.toString('base64'); // Go: a slice of bytes
+  if (isBinary(value)) return value.toString('base64'); // Go: a slice of bytes
   if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
   if (typeof value === 'string' && /^uint(?:64)?$/.test(type) && /^\d{19,20}$/.test(value)) return BigInt(value);
   return value ?? null;
+}
+
+/** Of whichever copy of the driver. */
+function isBinary(value: unknown): value is Binary {
+  return (value as { _bsontype?: unknown } | null)?._bsontype === 'Binary';
 }

@@ -1,16 +1,6 @@
 // What an error of MongoDB means to core: whether trying again may help.
 
 import { MachineryError } from '@machinery/core';
-import {
-  BSON,
-  MongoAPIError,
-  MongoCompatibilityError,
-  MongoNotConnectedError,
-  MongoServerError,
-  MongoServerSelectionError,
-  MongoTopologyClosedError,
-  MongoWriteConcernError,
-} from 'mongodb';
 
 /** Of a document whose `_id` is there already. */
 export const duplicateKey = 11_000;
@@ -24,17 +14,26 @@ const passing: ReadonlySet<unknown> = new Set([
   13_388, 13_435, 13_436, 14_031,
 ]);
 
+/** What the driver refuses by itself. Its other errors, of connections and sessions that have ended among them, may pass. */
+const refusals: ReadonlySet<string> = new Set([
+  'MongoCompatibilityError',
+  'MongoInvalidArgumentError',
+  'MongoMissingCredentialsError',
+  'MongoMissingDependencyError',
+  'BSONError',
+  'BSONVersionError',
+]);
+
 /** A driver's error as core's: `…_FAILED` for what the server or the driver refused for good, `…_UNAVAILABLE` for everything else. */
 export function mongoError(doing: string, cause: unknown): MachineryError {
   if (MachineryError.is(cause)) return cause;
-  const code = isRefused(cause) ? 'ERR_MACHINERY_BACKEND_FAILED' : 'ERR_MACHINERY_BACKEND_UNAVAILABLE';
+  const code = isRefused(cause as Error) ? 'ERR_MACHINERY_BACKEND_FAILED' : 'ERR_MACHINERY_BACKEND_UNAVAILABLE';
   return new MachineryError(code, `MongoDB could not ${doing}: ${(cause as Error).message}`, { cause });
 }
 
-function isRefused(error: unknown): boolean {
-  if (error instanceof MongoServerSelectionError) return error.cause instanceof MongoCompatibilityError;
-  if (error instanceof MongoWriteConcernError) return false;
-  if (error instanceof MongoServerError) return error.code !== undefined && !passing.has(error.code);
-  if (error instanceof MongoNotConnectedError || error instanceof MongoTopologyClosedError) return false;
-  return error instanceof MongoAPIError || error instanceof BSON.BSONError;
+/** By names, and not by classes: a client that was given may be of another copy of the driver. */
+function isRefused({ name, cause, code }: Error & { readonly code?: unknown }): boolean {
+  if (name === 'MongoServerSelectionError') return (cause as Error | undefined)?.name === 'MongoCompatibilityError';
+  if (name === 'MongoWriteConcernError') return false;
+  return refusals.has(name) || (typeof code === 'number' && !passing.has(code));
 }

@@ -32,7 +32,7 @@ import {
   type Collection,
   type CollectionOptions,
   type Filter,
-  MongoBulkWriteError,
+  type MongoBulkWriteError,
   type MongoClient,
   type UpdateFilter,
 } from 'mongodb';
@@ -218,7 +218,7 @@ export class MongoBackend implements Backend {
       for (;;) {
         const isFree: Filter<GroupDocument> = {
           _id: groupUuid,
-          chord_triggered: false,
+          chord_triggered: { $ne: true },
           claim: { $in: [null, memberUuid] }, // null: there is none
           delete_at: { $not: { $lte: new Date() } }, // Go's metas have none
         };
@@ -228,7 +228,7 @@ export class MongoBackend implements Backend {
         if (group === null || hasExpired(group))
           throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there or has expired`);
         if (group.chord_triggered) return 'done';
-        if (typeof group.claim === 'string' && group.claim !== memberUuid) return 'other';
+        if ((group.claim ?? memberUuid) !== memberUuid) return 'other';
         // It was sent again meanwhile
       }
     });
@@ -394,9 +394,9 @@ function operationOf({ filter, update }: StateUpdate): AnyBulkWriteOperation<Sta
 /** Which of a batch were not stored. All may be, where the answer does not speak of each: FerretDB stops at the first and names another. */
 function refusedBy(error: unknown, count: number): readonly (Refusal | undefined)[] {
   const refused = new Array<Refusal | undefined>(count).fill('unknown');
-  if (!(error instanceof MongoBulkWriteError)) return refused;
-  const { result, matchedCount, upsertedCount } = error;
-  const errors = [error.writeErrors].flat();
+  if ((error as Error).name !== 'MongoBulkWriteError') return refused;
+  const { result, matchedCount, upsertedCount, writeErrors } = error as MongoBulkWriteError;
+  const errors = [writeErrors].flat();
   if (matchedCount + upsertedCount + errors.length !== count || result.getWriteConcernError() !== undefined)
     return refused;
   refused.fill(undefined);

@@ -30,7 +30,12 @@ describe('options', () => {
   });
 
   it('never show the password', () => {
-    for (const wrong of ['mongodb://user:secret@', 'mongo://user:secret@host', 'mongodb://user:sec/ret@host:x']) {
+    for (const wrong of [
+      'mongodb://user:secret@',
+      'mongo://user:secret@host',
+      'mongodb://user:sec/ret@host:x',
+      'mongodb://host/?tlsCertificateKeyFilePassword=secret&whatever=1',
+    ]) {
       let thrown: unknown;
       try {
         new MongoBackend({ url: wrong });

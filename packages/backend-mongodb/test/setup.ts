@@ -1,5 +1,6 @@
 // The backends and connections of a test file, which end with it.
 
+import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GroupMeta, Logger, StateWrite, TaskState } from '@machinery/core';
 import { MongoClient, type MongoClientOptions } from 'mongodb';
@@ -33,6 +34,19 @@ export function newClient(url: string, options: MongoClientOptions = {}): MongoC
   const client = new MongoClient(url, options);
   ends.push(() => client.close());
   return client;
+}
+
+/** The driver as another package may have it: a copy of its own. */
+export function anotherDriver(): typeof import('mongodb') {
+  const require = createRequire(import.meta.url);
+  require('mongodb');
+  const loaded = Object.entries(require.cache).filter(([path]) => /\/(?:mongodb|bson)\//.test(path));
+  for (const [path] of loaded) delete require.cache[path];
+  try {
+    return require('mongodb');
+  } finally {
+    Object.assign(require.cache, Object.fromEntries(loaded));
+  }
 }
 
 let last = 0;

@@ -2,10 +2,10 @@
 
 import { defineTask, Server } from '@machinery/core';
 import { MemoryBroker } from '@machinery/core/memory';
-import { mongoServer } from '@machinery/services';
-import { Binary, type Document, Double, Int32, Long } from 'mongodb';
+import { mongoServer, tcpProxy } from '@machinery/services';
+import { Binary, type Document, Double, Int32, Long, MongoClient } from 'mongodb';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { callsOf, groupOf, newClient, newUuid, open, outcome, stopped, until, write } from './setup.ts';
+import { anotherDriver, callsOf, groupOf, newClient, newUuid, open, outcome, stopped, until, write } from './setup.ts';
 
 const mongo = stopped(await mongoServer());
 const url = mongo?.url as string;
@@ -172,6 +172,47 @@ describe.skipIf(mongo === undefined)('a client that is given', { timeout: 30_000
     expect((await backend.read([uuid]))[0]?.results).toEqual([{ type: 'int64', value: 2 }]);
     await backend.close();
     expect(await client.db(database).collection<{ _id: string }>('tasks').countDocuments({ _id: uuid })).toBeDefined();
+  });
+
+  it('may be of another copy of the driver, whose classes are others', async () => {
+    const other = anotherDriver();
+    expect(other.MongoClient).not.toBe(MongoClient);
+    const client = new other.MongoClient(url);
+    onTestFinished(() => client.close());
+    const [backend, ended, bytes, started] = [open({ client, database }), newUuid(), newUuid(), newUuid()];
+    const results = [
+      { type: 'float64', value: 0.5 },
+      { type: 'int64', value: 2 },
+    ];
+    await backend.write([write(ended, 'SUCCESS', { results })]);
+    const value = new Binary(Buffer.from([1, 2]));
+    await newClient(url)
+      .db(database)
+      .collection<{ _id: string }>('tasks')
+      .insertOne({ _id: bytes, state: 'SUCCESS', results: [{ type: '[]uint8', value }] } as { _id: string });
+    // The first of them is refused, as its document is there: that is no failure
+    expect(await backend.write([write(ended, 'STARTED'), write(started, 'STARTED')])).toEqual(
+      Array(2).fill({ status: 'stored' }),
+    );
+    expect((await backend.read([ended, bytes])).map((state) => state?.results)).toEqual([
+      results,
+      [{ type: '[]uint8', value: 'AQI=' }],
+    ]);
+  });
+
+  it('that its owner closes in the middle of a call is as if the server were away', async () => {
+    const proxy = await tcpProxy({ to: Number(new URL(url).port) });
+    onTestFinished(() => proxy.close());
+    const client = newClient(`mongodb://127.0.0.1:${proxy.port}`);
+    const backend = open({ client, database });
+    await backend.read(['connects']);
+    proxy.stall();
+    const calls = [...callsOf(backend), backend.write([write(newUuid(), 'SUCCESS')])].map(outcome);
+    await client.close();
+    const away = { code: 'ERR_MACHINERY_BACKEND_UNAVAILABLE' };
+    const [written, ...others] = (await Promise.all(calls)).toReversed();
+    expect(written?.answer).toMatchObject([{ status: 'failed', retryable: true, error: away }]);
+    for (const answer of others) expect(answer).toMatchObject(away);
   });
 
   it('sees one request for a batch, which waits for a majority', async () => {
