@@ -38,6 +38,8 @@ const closingMs = 1_000;
 export class MemcachedConnection {
   /** It can still be used. */
   isOpen = true;
+  /** That, and when by `performance.now()`, the server was silent for too long, which ended the connection. */
+  timedOut: { readonly error: MachineryError; readonly at: number } | undefined;
   readonly #name: string;
   readonly #timeouts: Timeouts;
   readonly #socket: Socket;
@@ -57,10 +59,7 @@ export class MemcachedConnection {
     const socket = connect({ ...address, noDelay: true, keepAlive: true });
     this.#socket = socket;
     const { connectTimeoutMs } = timeouts;
-    const giveUp = setTimeout(
-      () => this.#end(this.#unavailable(`no connection within ${connectTimeoutMs} ms`)),
-      connectTimeoutMs,
-    );
+    const giveUp = setTimeout(() => this.#timeOut(`no connection within ${connectTimeoutMs} ms`), connectTimeoutMs);
     socket.once('connect', () => clearTimeout(giveUp));
     socket.once('close', () => {
       clearTimeout(giveUp);
@@ -179,8 +178,14 @@ export class MemcachedConnection {
     const { commandTimeoutMs } = this.#timeouts;
     const leftMs = Math.max(oldest.since, this.#heardAt) + commandTimeoutMs - performance.now();
     if (leftMs > 0) this.#timer = setTimeout(this.#checkTime, leftMs);
-    else this.#end(this.#unavailable(`no answer within ${commandTimeoutMs} ms`));
+    else this.#timeOut(`no answer within ${commandTimeoutMs} ms`);
   };
+
+  #timeOut(why: string): void {
+    const error = this.#unavailable(why);
+    this.timedOut = { error, at: performance.now() };
+    this.#end(error);
+  }
 
   #end(error: MachineryError): void {
     if (!this.isOpen) return;

@@ -82,7 +82,7 @@ export class MemcacheBackend implements Backend {
   readonly #maxBytes: number;
   #logger: Logger = consoleLogger;
   #hasWarnedOfKey = false;
-  #isClosed = false;
+  #closed: Promise<void> | undefined;
 
   /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
   constructor(options: MemcacheBackendOptions) {
@@ -112,7 +112,7 @@ export class MemcacheBackend implements Backend {
    * ERR_MACHINERY_BACKEND_FAILED for a UUID that cannot be a key.
    */
   async write(writes: readonly StateWrite[]): Promise<Outcome[]> {
-    if (this.#isClosed) return writes.map(() => failed(closed(), false));
+    if (this.#closed) return writes.map(() => failed(closed(), false));
     const outcomes = new Array<Outcome>(writes.length);
     const places: number[] = [];
     const commands: Command[] = [];
@@ -230,9 +230,9 @@ export class MemcacheBackend implements Backend {
   }
 
   /** Ends the connections, after the answers that are due. */
-  async close(): Promise<void> {
-    this.#isClosed = true;
-    await this.#servers.close();
+  close(): Promise<void> {
+    this.#closed ??= this.#servers.close();
+    return this.#closed;
   }
 
   #encoded(state: TaskState): string {
@@ -263,7 +263,7 @@ export class MemcacheBackend implements Backend {
   }
 
   #checkOpen(): void {
-    if (this.#isClosed) throw closed();
+    if (this.#closed) throw closed();
   }
 }
 

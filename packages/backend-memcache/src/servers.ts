@@ -13,6 +13,10 @@ export interface Command {
   readonly text: string;
 }
 
+/** For so long, in milliseconds, nobody waits for a server that was silent, unless it answers `noop`. */
+const silentMs = 60_000;
+const noop = 'mn\r\n';
+
 export class MemcachedServers {
   /** One that is listed twice has two places. */
   readonly #places: readonly Server[];
@@ -61,6 +65,8 @@ class Server {
   readonly #address: MemcachedAddress;
   readonly #timeouts: Timeouts;
   #connection: MemcachedConnection | undefined;
+  /** It did not answer in time: what others are asked together with it should not wait for it again and again. */
+  #silent: MemcachedConnection['timedOut'];
   #isClosed = false;
 
   constructor(address: MemcachedAddress, timeouts: Timeouts) {
@@ -70,13 +76,24 @@ class Server {
 
   async call(commands: readonly string[]): Promise<Reply[]> {
     if (this.#isClosed) throw closed();
-    if (this.#connection?.isOpen !== true) this.#connection = new MemcachedConnection(this.#address, this.#timeouts);
-    return this.#connection.call(commands);
+    const connection = this.#connection?.isOpen ? this.#connection : this.#connect();
+    if (this.#silent !== undefined && performance.now() - this.#silent.at < silentMs) throw this.#silent.error;
+    return connection.call(commands);
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#connection?.close();
+  }
+
+  #connect(): MemcachedConnection {
+    this.#silent = this.#connection?.timedOut ?? this.#silent;
+    this.#connection = new MemcachedConnection(this.#address, this.#timeouts);
+    const answered = () => {
+      this.#silent = undefined;
+    };
+    if (this.#silent !== undefined) this.#connection.call([noop]).then(answered, () => {});
+    return this.#connection;
   }
 }
 

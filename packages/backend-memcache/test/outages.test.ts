@@ -93,6 +93,23 @@ describe.skipIf(other === undefined)('a server', () => {
     await expect.poll(() => backend.read(['x']).catch(() => 'away')).toEqual([undefined]);
   });
 
+  it('of several that stands still holds up the others once, and is used again when it goes on', async () => {
+    const proxy = await tcpProxy({ to: port });
+    onTestFinished(() => proxy.close());
+    const hosts = `127.0.0.1:${proxy.port},127.0.0.1:${other?.port}`;
+    const backend = open({ url: `memcache://${hosts}`, commandTimeoutMs: 500 });
+    const write20 = () => backend.write(Array.from({ length: 20 }, () => write(newUuid(), 'SUCCESS')));
+    await write20();
+    proxy.stall();
+    await write20();
+    const from = performance.now();
+    for (let i = 0; i < 5; i++)
+      expect(new Set((await write20()).map(({ status }) => status))).toEqual(new Set(['stored', 'failed']));
+    expect(performance.now() - from).toBeLessThan(500); // not five times as much
+    proxy.resume();
+    await expect.poll(async () => (await write20()).every(({ status }) => status === 'stored')).toBe(true);
+  });
+
   it('that is no memcached is an error that is not tried again', async () => {
     const server: NetServer = createServer((socket) => {
       socket.on('error', () => {});
