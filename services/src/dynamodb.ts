@@ -41,6 +41,7 @@ export class StartedDynamo implements DynamoServer {
     process.env.AWS_REGION ??= 'us-east-1';
     process.env.AWS_ACCESS_KEY_ID ??= 'test';
     process.env.AWS_SECRET_ACCESS_KEY ??= 'test';
+    process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'; // which is printed on Node 20
     this.port = port;
     this.#folder = durable ? mkdtempSync(join(tmpdir(), 'machinery-dynamodb-')) : undefined;
   }
