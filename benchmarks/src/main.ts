@@ -1,5 +1,6 @@
 // `npm run bench [-- --quick --broker amqp --cell drain,chord --system machinery,bullmq --rounds 5 --save node20 --from file.json]`
 // Measures all systems, or shows a run from its raw numbers. `--save` keeps them and writes docs/performance.md.
+// `--cell requests [--system backend-mongodb --quick --save node20]` counts the requests of each broker and backend instead.
 
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
@@ -7,6 +8,9 @@ import { parseArgs } from 'node:util';
 import { cells } from './cells/index.ts';
 import { failures, table, targetTable } from './report/table.ts';
 import { about, save, write } from './report/write.ts';
+import { fullSizes, measureRequests, quickSizes } from './requests/measure.ts';
+import { requestTable, saveRequests } from './requests/report.ts';
+import { stores } from './requests/stores.ts';
 import { type Run, run } from './run.ts';
 import { full, quick } from './sizes.ts';
 import { type BrokerName, isOneOf, systems } from './systems.ts';
@@ -31,6 +35,14 @@ function chosen<T extends { readonly name: string }>(all: readonly T[], list: st
   if (unknown.length === 0) return all.filter((one) => isOneOf(one.name, names));
   console.error(`There is no ${unknown.join(', ')}; there are ${all.map(({ name }) => name).join(', ')}`);
   process.exit(2);
+}
+
+if (values.cell === 'requests') {
+  const sizes = values.quick ? quickSizes : fullSizes;
+  const counted = await measureRequests(chosen(stores, values.system), sizes, (line) => console.log(line));
+  if (values.save !== undefined) saveRequests(counted, values.save);
+  console.log(`\n${requestTable(counted)}`);
+  process.exit();
 }
 
 async function measure(): Promise<Run> {

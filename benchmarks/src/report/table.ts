@@ -46,7 +46,7 @@ function entry(found: Summary, reference: Summary | undefined): string {
   return number(found.median) + range + (Number.isFinite(share) && share > 0 ? ` ×${number(share)}` : '');
 }
 
-function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
