@@ -13,6 +13,6 @@ const go = findGo() ?? missing('Go', 'install Go >= 1.24');
 // The first time, all modules are compiled.
 it.skipIf(redis === undefined || go === undefined)('sends tasks both ways', { timeout: 600_000 }, async () => {
   const PATH = [dirname(process.execPath), dirname(go as string), process.env.PATH].join(delimiter);
-  const output = await runDocumented('go-and-node', { PATH, HOME: process.env.HOME, REDIS_URL: redis?.url });
+  const output = await runDocumented('go-and-node', { ...process.env, PATH, REDIS_URL: redis?.url });
   expect(output).toMatch(documentedOutput('go-and-node'));
 });
