@@ -261,12 +261,18 @@ interface AbortableSend extends Send {
 }
 
 /** Sends all whose signals have not fired by now. */
-async function unlessAborted(
+function unlessAborted(
+  sends: readonly AbortableSend[],
+  sending: (sends: readonly Send[]) => Promise<Outcome[]>,
+): Promise<Outcome[]> {
+  return sends.some(({ signal }) => signal?.aborted) ? sendOthers(sends, sending) : sending(sends);
+}
+
+async function sendOthers(
   sends: readonly AbortableSend[],
   sending: (sends: readonly Send[]) => Promise<Outcome[]>,
 ): Promise<Outcome[]> {
   const wanted = new Set(sends.filter(({ signal }) => !signal?.aborted));
-  if (wanted.size === sends.length) return sending(sends);
   const outcomes = wanted.size === 0 ? [] : await sending([...wanted]);
   let next = 0;
   return sends.map((send) => {
