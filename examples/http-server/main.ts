@@ -1,12 +1,12 @@
-// An HTTP server that has its long work done by a worker, here of the same process: POST answers at once with an id, GET says how the task is.
-// SIGTERM ends it without cutting anything off.
+// An HTTP server whose long work is done by a worker, here of the same process: POST answers at once with an id, GET says how the
+// task is. SIGTERM ends it without cutting anything off.
 
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import process from 'node:process';
 import { setTimeout as wait } from 'node:timers/promises';
-import { defineTask, errorText, Server, string } from '@machinery/core';
+import { defineTask, Server, string } from '@machinery/core';
 import { MemoryBackend, MemoryBroker } from '@machinery/core/memory';
 
 const report = defineTask('report', { args: [string], returns: string });
@@ -30,7 +30,8 @@ const http = createServer(async ({ method, url = '/' }, response) => {
     else if (method === 'GET' && pathname === '/ready') await ready(response);
     else answer(response, 404, { error: 'There is nothing here' });
   } catch (error) {
-    answer(response, 503, { error: errorText(error) }); // the broker or the backend is away
+    console.error(error); // the broker or the backend is away, say
+    answer(response, 503, { error: 'Try again later' });
   }
 });
 http.listen(Number(process.env.PORT ?? 3000));
