@@ -46,6 +46,9 @@ export interface SenderOptions {
   readonly prePublishHandler: PrePublishHandler | undefined;
 }
 
+/** Of many sends at once, so many are on their way while the next are made. */
+const sendsAtOnce = 250;
+
 export class Sender {
   readonly #options: SenderOptions;
   readonly #publishes: Batcher<Message, Outcome>;
@@ -65,7 +68,8 @@ export class Sender {
     const failure = (error: Error): Outcome => ({ status: 'unknown', error });
     this.#publishes = new Batcher((messages) => broker.publish(messages), settings, failure);
     const sending = backend.capabilities.storesResults ? broker.sendingWith?.(backend) : undefined;
-    this.#sends = sending && new Batcher((sends) => unlessAborted(sends, sending), settings, failure);
+    const overlapping = { ...settings, overlapAt: sendsAtOnce };
+    this.#sends = sending && new Batcher((sends) => unlessAborted(sends, sending), overlapping, failure);
   }
 
   /**
