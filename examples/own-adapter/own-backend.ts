@@ -69,7 +69,7 @@ export class OwnBackend implements Backend {
       if (group === undefined) throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is gone`);
       const { meta, claimedBy = memberUuid } = group;
       claim = meta.chordTriggered ? 'done' : claimedBy === memberUuid ? 'claimed' : 'other';
-      return { meta, claimedBy };
+      return claim === 'claimed' ? { meta, claimedBy } : group;
     });
     return claim;
   }

@@ -3,7 +3,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { defineTask, float64, int64, RetryLater, type Server, string, UnrecoverableError } from '@machinery/core';
 
-/** Tried again up to three times, after 50, 100 and 200 ms. Without a `backoff` it is 1, 2 and 3 seconds. */
+/** Tried again up to three times, after 50, 100 and 200 ms or up to a fifth less. Without a `backoff`: after 1, 2 and 3 seconds. */
 export const fetchRate = defineTask('fetch_rate', {
   args: [string],
   returns: float64,
