@@ -25,6 +25,7 @@ import {
   stored,
   stringOption,
   type TaskState,
+  UnderWay,
 } from '@machinery/core';
 import {
   type AnyBulkWriteOperation,
@@ -104,7 +105,7 @@ export class MongoBackend implements Backend {
   readonly #ownsClient: boolean;
   readonly #tasks: Collection<StateDocument>;
   readonly #groups: Collection<GroupDocument>;
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #underWay = new UnderWay();
   #connected: Promise<unknown> | undefined;
   #hasIndexes = false;
   #logger: Logger = consoleLogger;
@@ -156,7 +157,7 @@ export class MongoBackend implements Backend {
       updates.push(updateOf(state, fields));
       places.push(place);
     }
-    const written = await this.#tracked(this.#store(updates));
+    const written = await this.#underWay.during(() => this.#store(updates));
     for (const [i, outcome] of written.entries()) outcomes[places[i] as number] = outcome;
     return outcomes;
   }
@@ -249,7 +250,7 @@ export class MongoBackend implements Backend {
   async #end(): Promise<void> {
     const timer = new AbortController();
     const late = sleep(closingMs, undefined, { signal: timer.signal, ref: false }).catch(() => {});
-    await Promise.race([Promise.allSettled(this.#underWay), late]);
+    await Promise.race([this.#underWay.none(), late]);
     timer.abort();
     if (this.#ownsClient) await this.#client.close();
   }
@@ -313,7 +314,7 @@ export class MongoBackend implements Backend {
         throw this.#errorOf(doing, error);
       }
     };
-    return this.#tracked(calling());
+    return this.#underWay.during(calling);
   }
 
   async #ready(): Promise<void> {
@@ -326,7 +327,7 @@ export class MongoBackend implements Backend {
     await this.#connected;
     if (this.#hasIndexes) return;
     this.#hasIndexes = true;
-    void this.#tracked(Promise.all([this.#createIndex(this.#tasks), this.#createIndex(this.#groups)]));
+    void this.#underWay.during(() => Promise.all([this.#createIndex(this.#tasks), this.#createIndex(this.#groups)]));
   }
 
   /** Nobody waits for it: it only removes what is no longer read. */
@@ -344,12 +345,6 @@ export class MongoBackend implements Backend {
 
   #errorOf(doing: string, error: unknown): MachineryError {
     return this.#closed === undefined ? mongoError(doing, error) : closed();
-  }
-
-  #tracked<T>(call: Promise<T>): Promise<T> {
-    const tracked = call.finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
-    return tracked;
   }
 }
 
