@@ -17,7 +17,7 @@ export interface RequestSizes {
   readonly chords: number;
 }
 
-export interface Row {
+interface Row {
   readonly store: string;
   readonly request: string;
   /** For a task that is sent and awaited while there is nothing else, by a worker at concurrency 10. */
