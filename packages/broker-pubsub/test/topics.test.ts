@@ -115,6 +115,21 @@ describe.skipIf(admin === undefined).concurrent('topics and subscriptions', { ti
     expect(outcomes).toMatchObject([{ status: 'failed', retryable: false }, { status: 'stored' }]);
   });
 
+  it('are sent requests within the limits, whatever is published at once', async () => {
+    const queue = newQueue();
+    await admin?.create(queue);
+    const broker = open(host);
+    const body = (kilobytes: number) => ({ body: 'x'.repeat(kilobytes * 1_000) });
+    const batches = [
+      Array.from({ length: 90 }, (_, i) => message(queue, String(i))),
+      Array.from({ length: 1_000 }, (_, i) => message(queue, String(i))),
+      [message(queue, 'large', body(900))],
+      [message(queue, 'larger', body(9_500))],
+    ];
+    const outcomes = await Promise.all(batches.map((batch) => broker.publish(batch)));
+    expect(new Set(outcomes.flat().map(({ status }) => status))).toEqual(new Set(['stored']));
+  });
+
   it('keep the place of what is ordered and had begun when it is given back', async () => {
     const queue = newQueue();
     await admin?.create(queue, { enableMessageOrdering: true });
