@@ -50,8 +50,6 @@ export interface PubSubBrokerOptions {
    * others of their ordering key. Default: 1,000.
    */
   readonly maxHeld?: number;
-  /** How many pulls a consumer has under way at once while they bring messages. Default: 4. */
-  readonly maxPulls?: number;
 }
 
 /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
@@ -75,7 +73,6 @@ export function checkBrokerOptions(options: PubSubBrokerOptions): void {
     leaseSeconds: optionalOption(integerOption({ min: 1, max: maxLeaseSeconds })),
     maxExtensionMs: optionalOption(integerOption({ min: 1_000 })),
     maxHeld: optionalOption(integerOption({ min: 0 })),
-    maxPulls: optionalOption(integerOption({ min: 1 })),
   });
   const { client, clientConfig, projectId } = options;
   if (client === undefined || (clientConfig ?? projectId) === undefined) return;

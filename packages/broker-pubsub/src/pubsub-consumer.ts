@@ -77,13 +77,12 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     const source = await this.#options.source();
     this.#isThere = true;
     if (this.#opened !== undefined) return;
-    const { clients, maxPulls = 4, logger } = this.#options;
-    const { subscription, isOrdered } = source;
+    const { clients, logger } = this.#options;
+    const { subscription } = source;
     const acks = new Acks(clients, subscription);
     const puller = new Puller({
       clients,
       subscription,
-      maxPulls: isOrdered ? 1 : maxPulls, // whose answers may overtake each other
       onMessages: (messages) => this.#received(messages),
       onError: (error) => this.#failed(error),
     });

@@ -16,8 +16,6 @@ export interface Source {
   readonly ackDeadlineSeconds: number;
   /** The server answers whether a lease is still held. */
   readonly exactlyOnce: boolean;
-  /** Messages of an ordering key come in order, as far as is known. */
-  readonly isOrdered: boolean;
   /** Of its dead-letter policy. */
   readonly deadTopic: string | undefined;
 }
@@ -66,7 +64,6 @@ export class Resources {
       topic: found.topic || topic,
       ackDeadlineSeconds: found.ackDeadlineSeconds || defaultAckDeadlineSeconds,
       exactlyOnce: found.enableExactlyOnceDelivery === true,
-      isOrdered: found.enableMessageOrdering !== false,
       deadTopic: found.deadLetterPolicy?.deadLetterTopic || undefined,
     };
   }
