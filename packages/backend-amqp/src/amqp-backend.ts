@@ -11,6 +11,7 @@ import {
   connectionChecks,
   Publisher,
   type Sending,
+  Unroutable,
 } from '@machinery/amqp-client';
 import {
   type Backend,
@@ -123,15 +124,32 @@ export class AmqpBackend implements Backend {
     });
   }
 
-  /** Declares all queues, then publishes in order. */
-  async #store(sendings: readonly Sending[]): Promise<Outcome[]> {
+  /** Publishes in order. Queues that are there are not declared again; when one is not, after all, that is known by its return. */
+  async #store(sendings: readonly StateSending[]): Promise<Outcome[]> {
+    const outcomes = await this.#publish(sendings, ({ isDeclared }) => !isDeclared);
+    const places = [...outcomes.keys()].filter((i) => isUnroutable(outcomes[i] as Outcome));
+    if (places.length === 0) return outcomes;
+    const again = await this.#publish(
+      places.map((place) => sendings[place] as StateSending),
+      () => true,
+    );
+    for (const [i, place] of places.entries()) outcomes[place] = again[i] as Outcome;
+    return outcomes;
+  }
+
+  /** Declares queues, then publishes in order. */
+  async #publish(
+    sendings: readonly StateSending[],
+    mustDeclare: (sending: StateSending) => boolean,
+  ): Promise<Outcome[]> {
     const declared = await Promise.all(
-      sendings.map(({ routingKey }) =>
-        this.#queues.declare(routingKey).then(
+      sendings.map(async (sending) => {
+        if (!mustDeclare(sending)) return undefined;
+        return this.#queues.declare(sending.routingKey).then(
           () => undefined,
           (error: MachineryError) => failed(error, error.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE'),
-        ),
-      ),
+        );
+      }),
     );
     const accepted = sendings.filter((_, i) => declared[i] === undefined);
     const sent = await this.#publisher.send(accepted.map((sending) => () => sending));
@@ -246,7 +264,7 @@ export class AmqpBackend implements Backend {
     return this.#call(() => this.#groups.change(groupUuid, change));
   }
 
-  #sendingsOf({ state, expiresInSeconds, group }: StateWrite): Sending[] {
+  #sendingsOf({ state, expiresInSeconds, group }: StateWrite): StateSending[] {
     const expiresInMs = expiresInSeconds * 1_000;
     if (expiresInMs > this.#expiresInMs && isFinal(state.state)) this.#warnOfExpiry(expiresInSeconds);
     const expiration = String(Math.min(expiresInMs, this.#expiresInMs));
@@ -257,7 +275,15 @@ export class AmqpBackend implements Backend {
       content,
       properties: { persistent: true, contentType: 'application/json', expiration },
       what: `The state of task ${state.taskUuid}`,
+      isDeclared: uuid === state.taskUuid && this.#isDeclared(state),
     }));
+  }
+
+  /** Its PENDING was written so lately that its queue lives on long enough: declaring it again would add a fiftieth. */
+  #isDeclared({ state, createdAt }: TaskState): boolean {
+    if (state === 'PENDING' || createdAt === undefined) return false;
+    const ageMs = Date.now() - Date.parse(createdAt);
+    return ageMs >= 0 && ageMs < this.#expiresInMs / 50;
   }
 
   #warnOfExpiry(seconds: number): void {
@@ -287,6 +313,16 @@ export class AmqpBackend implements Backend {
     this.#underWay.add(tracked);
     return tracked;
   }
+}
+
+/** A state on its way to a queue. */
+interface StateSending extends Sending {
+  /** Whether the queue was declared when the task was sent, as far as that can be known here. */
+  readonly isDeclared: boolean;
+}
+
+function isUnroutable(outcome: Outcome): boolean {
+  return outcome.status === 'failed' && outcome.error instanceof Unroutable;
 }
 
 function isTriggered({ meta }: GroupRecord): boolean {
