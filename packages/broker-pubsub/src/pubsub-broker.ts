@@ -74,6 +74,7 @@ export class PubSubBroker implements Broker {
   async #sendingOf(message: Message): Promise<Sending> {
     const { signature, routingKey } = message;
     const create = this.#options.createMissing === true ? () => this.#resources.create(routingKey) : undefined;
+    if (create !== undefined) await this.#resources.keep(routingKey);
     return {
       topic: await this.#resources.topicOf(routingKey),
       message: messageOf(message),

@@ -37,6 +37,14 @@ describe.skipIf(admin === undefined).concurrent('topics and subscriptions', { ti
     expect((await take(await consume(broker, queue), 1)).map(uuidOf)).toEqual(['1']);
   });
 
+  it('come into being with `createMissing` also where a worker has created the topic and not yet its subscription', async () => {
+    const queue = newQueue();
+    await admin?.publisher.createTopic({ name: admin.topic(queue) });
+    const broker = open(host, { createMissing: true });
+    expect(await broker.publish([message(queue, '1')])).toEqual([{ status: 'stored' }]);
+    expect((await take(await consume(broker, queue), 1)).map(uuidOf)).toEqual(['1']);
+  });
+
   it('have the names that the options give them', async () => {
     const [queue, other, name] = [newQueue(), newQueue(), newQueue()];
     await admin?.create(queue);
