@@ -39,6 +39,7 @@ import {
   type StateWrite,
   type TakenGroup,
   type TaskState,
+  UnderWay,
 } from '@machinery/core';
 import type { GetMessage } from 'amqplib';
 import { type GroupRecord, GroupRecords, triggeredQueue } from './group-records.ts';
@@ -81,7 +82,7 @@ export class AmqpBackend implements Backend {
   readonly #expiresInMs: number;
   /** Of each task, the read under way: another one would find nothing. */
   readonly #reads = new Map<string, Promise<TaskState | undefined>>();
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #underWay = new UnderWay();
   #logger: Logger = consoleLogger;
   #hasWarned = false;
   #closed: Promise<void> | undefined;
@@ -109,7 +110,7 @@ export class AmqpBackend implements Backend {
   }
 
   write(writes: readonly StateWrite[]): Promise<Outcome[]> {
-    return this.#tracked(this.#write(writes));
+    return this.#underWay.during(() => this.#write(writes));
   }
 
   /** The last state of a chord's member goes to its group's queue, too: both are stored, or it is written again. */
@@ -256,7 +257,7 @@ export class AmqpBackend implements Backend {
   }
 
   async #close(): Promise<void> {
-    await Promise.allSettled(this.#underWay);
+    await this.#underWay.none();
     await Promise.all([this.#publishing.close(), this.#reading.close()]);
   }
 
@@ -305,13 +306,7 @@ export class AmqpBackend implements Backend {
 
   async #call<T>(call: () => Promise<T>): Promise<T> {
     if (this.#closed !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The AMQP backend is closed');
-    return this.#tracked(call());
-  }
-
-  #tracked<T>(call: Promise<T>): Promise<T> {
-    const tracked = call.finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
-    return tracked;
+    return this.#underWay.during(call);
   }
 }
 

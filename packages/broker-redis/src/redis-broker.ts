@@ -23,6 +23,7 @@ import {
   type StateWrite,
   stored,
   stringOption,
+  UnderWay,
 } from '@machinery/core';
 import {
   connectionChecks,
@@ -33,7 +34,6 @@ import {
   redisError,
   runScript,
   statesOnServer,
-  UnderWay,
 } from '@machinery/redis-client';
 import { DelayedMover } from './delayed-mover.ts';
 import { blockSeconds, RedisConsumer, type RedisConsumerOptions } from './redis-consumer.ts';
