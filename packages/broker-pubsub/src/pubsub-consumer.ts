@@ -181,7 +181,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
   }
 
   #pull(want: number): void {
-    if (this.#keys.size < this.#maxHeld) this.#opened?.puller.pull(this.#room(want));
+    if (this.#keys.size <= this.#maxHeld) this.#opened?.puller.pull(this.#room(want));
   }
 
   #takeDue(want: number): PubSubDelivery[] {
