@@ -96,6 +96,11 @@ export class SqsBroker implements Broker {
 
   async consume({ queue: name, maxInHand }: ConsumeOptions): Promise<Consumer> {
     if (this.#closed !== undefined) throw closedError('broker');
+    if (name === this.#options.delayQueue)
+      throw new MachineryError(
+        'ERR_MACHINERY_INVALID_OPTION',
+        `Queue ${name} is the \`delayQueue\`: no worker consumes it`,
+      );
     const queue = await this.#existing(name);
     if (this.#closed !== undefined) throw closedError('broker');
     const { sending: client, receiving: receivingClient } = this.#clients;
