@@ -7,6 +7,7 @@ import { currentTask, type Delivery, defineTask, int64, Server, silentLogger } f
 import { MemoryBackend } from '@machinery/core/memory';
 import { sqsServer } from '@machinery/services';
 import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { SqsDelivery } from '../src/sqs-delivery.ts';
 import { httpProxy, refusal } from './http-proxy.ts';
 import { consume, counts, message, newName, open, raw, receive, take, uuidOf } from './setup.ts';
 
@@ -44,29 +45,27 @@ describe('a message in hand', { timeout: 30_000 }, () => {
   it('is renewed for the twelve hours that SQS allows in all, and is lost then', async () => {
     const queue = await newQueue();
     const proxy = await httpProxy(sqs);
-    const visibilityTimeoutSeconds = 20_000;
-    const broker = open(sqs, { endpoint: proxy.url, visibilityTimeoutSeconds });
+    const broker = open(sqs, { endpoint: proxy.url, visibilityTimeoutSeconds: 18_000 });
     await broker.publish([message(queue, '1')]);
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
     onTestFinished(() => void vi.useRealTimers());
     const consumer = await consume(broker, queue);
-    const [delivery] = (await take(consumer, 1, { acks: false })) as [Delivery];
-    let seconds = 0;
-    proxy.answer = ({ action, input }) => {
-      const [entry] = (input.Entries ?? []) as readonly { VisibilityTimeout?: number }[];
-      const isTooLong =
-        action === 'ChangeMessageVisibilityBatch' && seconds + Number(entry?.VisibilityTimeout) > 43_200;
-      const Failed = [{ Id: '0', SenderFault: true, Code: 'InvalidParameterValue', Message: 'beyond the limit' }];
-      return isTooLong ? { status: 200, body: { Successful: [], Failed } } : undefined;
-    };
-    for (; seconds < 43_000; seconds += 1_000) {
-      expect(consumer.owns?.(delivery)).toBe(true);
-      vi.advanceTimersByTime(1_000_000);
-      await sleep(5); // which is real
+    const [delivery] = (await take(consumer, 1, { acks: false })) as [SqsDelivery];
+    const passed = (seconds: number) => vi.advanceTimersByTimeAsync(seconds * 1_000);
+    for (let renewals = 0; renewals < 5; renewals++) {
+      await passed(3_000);
+      await passed(3_000);
+      while (delivery.renewedAt < performance.now()) await sleep(5); // which is real
     }
-    expect(proxy.count('ChangeMessageVisibilityBatch')).toBeGreaterThanOrEqual(3);
-    vi.advanceTimersByTime(200_000);
+    const asked = proxy.requests
+      .filter(({ action }) => action === 'ChangeMessageVisibilityBatch')
+      .map(({ input }) => (input.Entries as readonly { VisibilityTimeout?: number }[])[0]?.VisibilityTimeout);
+    expect(asked).toEqual([18_000, 18_000, 18_000, 18_000, expect.closeTo(43_140 - 30_000, -1)]);
+    await passed(13_000);
+    expect(consumer.owns?.(delivery)).toBe(true);
+    await passed(200);
     expect(consumer.owns?.(delivery)).toBe(false);
+    expect(proxy.count('ChangeMessageVisibilityBatch')).toBe(asked.length);
   });
 
   it("is nobody's when it could not be renewed, and what became of it here is ignored", async () => {
