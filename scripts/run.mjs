@@ -21,7 +21,7 @@ function build() {
 function demo() {
   return (
     turbo('build', '--filter=@machinery/examples') ||
-    run(process.execPath, [join(root, 'examples/dist/demo.js'), ...args])
+    run(process.execPath, [join(root, 'examples/dist/demo/main.js'), ...args])
   );
 }
 

@@ -6,6 +6,8 @@ export interface Sizes {
   readonly tasks: number;
   /** Before them, in the same processes: a process that has run as many is as fast as it gets. */
   readonly warmUp: number;
+  /** How often a worker drains the queue in a round. */
+  readonly drains: number;
   readonly pings: number;
   /** How many chords of which size; the median of a round counts. */
   readonly chords: { readonly [size: number]: number };
@@ -32,8 +34,9 @@ export const full: Sizes = {
   rounds: 3,
   tasks: 20_000,
   warmUp: 20_000,
+  drains: 3,
   pings: 500,
-  chords: { 10: 50, 100: 20, 1000: 5, 10000: 1 },
+  chords: { 10: 50, 100: 20, 1000: 5, 10000: 3 },
   delayed: { tasks: 2_000, overMs: 4_000, leadMs: 4_000 },
   burst: { tasks: 1_000, leadMs: 3_000 },
   crash: { tasks: 2_000, taskMs: 50 },
@@ -45,6 +48,7 @@ export const quick: Sizes = {
   rounds: 1,
   tasks: 3_000,
   warmUp: 1_000,
+  drains: 1,
   pings: 100,
   chords: { 10: 10, 100: 5, 1000: 2, 10000: 1 },
   delayed: { tasks: 500, overMs: 500, leadMs: 500 },

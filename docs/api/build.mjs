@@ -6,7 +6,10 @@ import { Application, OptionDefaults } from 'typedoc';
 import { entryPoints, packageNames, root } from './entry-points.mjs';
 import { arrangePages } from './pages.mjs';
 
-const guides = ['docs/*.md', 'docs/decisions/*.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'benchmarks/README.md'];
+const guides = [
+  ...['docs/*.md', 'docs/decisions/*.md', 'examples/README.md', 'examples/*/README.md'],
+  ...['ARCHITECTURE.md', 'CONTRIBUTING.md', 'benchmarks/README.md'],
+];
 /** The steps of computed types: nobody needs their names. An entry that is no longer needed is a warning, too. */
 const notExported = {
   '@machinery/core': [

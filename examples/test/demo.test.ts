@@ -3,12 +3,15 @@
 import { freePort, redisServer } from '@machinery/services';
 import { afterAll, expect, it } from 'vitest';
 import { demo, lines } from './demo.ts';
+import { documentedOutput } from './documented.ts';
 
 const redis = await redisServer();
 afterAll(() => redis?.stop());
 
 it('prints the results on the in-memory engine', { timeout: 30_000 }, async () => {
-  expect((await demo()).stdout.trimEnd().split('\n')).toEqual(lines);
+  const { stdout } = await demo();
+  expect(stdout.trimEnd().split('\n')).toEqual(lines);
+  expect(stdout).toMatch(documentedOutput('demo'));
 });
 
 it.skipIf(redis === undefined)('prints the same on Redis', { timeout: 30_000 }, async () => {

@@ -5,7 +5,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-const program = fileURLToPath(new URL('../dist/demo.js', import.meta.url));
+const program = fileURLToPath(new URL('../dist/demo/main.js', import.meta.url));
 /** What it prints, wherever it runs. */
 export const lines = [
   'Single tasks:',

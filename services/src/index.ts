@@ -1,6 +1,7 @@
 // Servers for the tests of the adapters: the one that the environment names, or one that is started here and stopped when
 // the tests are over. And what breaks: connections through a proxy, programs in processes of their own.
 
+export { missing } from './available.ts';
 export { type DynamoServer, dynamoServer, StartedDynamo, startDynamo } from './dynamodb.ts';
 export { buildGo, findGo } from './go.ts';
 export {

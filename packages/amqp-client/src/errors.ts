@@ -13,9 +13,10 @@ export function replyCode(error: unknown): number | undefined {
   return digits === undefined ? undefined : Number(digits);
 }
 
-/** There is no such queue or exchange. */
+/** There is no such queue or exchange: one whose node is away is there. */
 export function isMissing(error: unknown): boolean {
-  return replyCode(causeOf(error)) === 404;
+  const cause = causeOf(error);
+  return replyCode(cause) === 404 && !passes(errorText(cause));
 }
 
 /** It is there, with another argument. */
@@ -49,12 +50,16 @@ function isUnwritable(cause: unknown): boolean {
   );
 }
 
-/** A limit of connections, a node that is down, and a delivery that was not acked in time come with codes of what is refused for good. */
+/** What passes, although its code is one of what is refused for good. */
 function passes(text: string): boolean {
-  return /limit \(\d+\) is reached|has reached the|home node|is down or inaccessible|timed out|delivery acknowledgement/i.test(
-    text,
-  );
+  return passing.some((one) => one.test(text));
 }
+
+const passing = [
+  /limit \(\d+\) is reached|has reached the/i, // of connections
+  /home node|is down or inaccessible|stopped by supervisor|has crashed|timed out|due to timeout/i, // a queue whose node is away or stops
+  /delivery acknowledgement/i, // came too late
+];
 
 function explained(code: number | undefined, text: string): string {
   const plain = text.replace(/^(?:Operation failed: \w+; |Channel closed by server: |Connection closed: )/, '');

@@ -11,6 +11,7 @@ import {
   connectionChecks,
   Publisher,
   type Sending,
+  Unroutable,
 } from '@machinery/amqp-client';
 import {
   type Backend,
@@ -38,6 +39,7 @@ import {
   type StateWrite,
   type TakenGroup,
   type TaskState,
+  UnderWay,
 } from '@machinery/core';
 import type { GetMessage } from 'amqplib';
 import { type GroupRecord, GroupRecords, triggeredQueue } from './group-records.ts';
@@ -80,7 +82,7 @@ export class AmqpBackend implements Backend {
   readonly #expiresInMs: number;
   /** Of each task, the read under way: another one would find nothing. */
   readonly #reads = new Map<string, Promise<TaskState | undefined>>();
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #underWay = new UnderWay();
   #logger: Logger = consoleLogger;
   #hasWarned = false;
   #closed: Promise<void> | undefined;
@@ -108,7 +110,7 @@ export class AmqpBackend implements Backend {
   }
 
   write(writes: readonly StateWrite[]): Promise<Outcome[]> {
-    return this.#tracked(this.#write(writes));
+    return this.#underWay.during(() => this.#write(writes));
   }
 
   /** The last state of a chord's member goes to its group's queue, too: both are stored, or it is written again. */
@@ -123,15 +125,32 @@ export class AmqpBackend implements Backend {
     });
   }
 
-  /** Declares all queues, then publishes in order. */
-  async #store(sendings: readonly Sending[]): Promise<Outcome[]> {
+  /** Publishes in order. Queues that are there are not declared again; when one is not, after all, that is known by its return. */
+  async #store(sendings: readonly StateSending[]): Promise<Outcome[]> {
+    const outcomes = await this.#publish(sendings, ({ isDeclared }) => !isDeclared);
+    const places = [...outcomes.keys()].filter((i) => isUnroutable(outcomes[i] as Outcome));
+    if (places.length === 0) return outcomes;
+    const again = await this.#publish(
+      places.map((place) => sendings[place] as StateSending),
+      () => true,
+    );
+    for (const [i, place] of places.entries()) outcomes[place] = again[i] as Outcome;
+    return outcomes;
+  }
+
+  /** Declares queues, then publishes in order. */
+  async #publish(
+    sendings: readonly StateSending[],
+    mustDeclare: (sending: StateSending) => boolean,
+  ): Promise<Outcome[]> {
     const declared = await Promise.all(
-      sendings.map(({ routingKey }) =>
-        this.#queues.declare(routingKey).then(
+      sendings.map(async (sending) => {
+        if (!mustDeclare(sending)) return undefined;
+        return this.#queues.declare(sending.routingKey).then(
           () => undefined,
           (error: MachineryError) => failed(error, error.code === 'ERR_MACHINERY_BACKEND_UNAVAILABLE'),
-        ),
-      ),
+        );
+      }),
     );
     const accepted = sendings.filter((_, i) => declared[i] === undefined);
     const sent = await this.#publisher.send(accepted.map((sending) => () => sending));
@@ -238,7 +257,7 @@ export class AmqpBackend implements Backend {
   }
 
   async #close(): Promise<void> {
-    await Promise.allSettled(this.#underWay);
+    await this.#underWay.none();
     await Promise.all([this.#publishing.close(), this.#reading.close()]);
   }
 
@@ -246,7 +265,7 @@ export class AmqpBackend implements Backend {
     return this.#call(() => this.#groups.change(groupUuid, change));
   }
 
-  #sendingsOf({ state, expiresInSeconds, group }: StateWrite): Sending[] {
+  #sendingsOf({ state, expiresInSeconds, group }: StateWrite): StateSending[] {
     const expiresInMs = expiresInSeconds * 1_000;
     if (expiresInMs > this.#expiresInMs && isFinal(state.state)) this.#warnOfExpiry(expiresInSeconds);
     const expiration = String(Math.min(expiresInMs, this.#expiresInMs));
@@ -257,7 +276,15 @@ export class AmqpBackend implements Backend {
       content,
       properties: { persistent: true, contentType: 'application/json', expiration },
       what: `The state of task ${state.taskUuid}`,
+      isDeclared: uuid === state.taskUuid && this.#isDeclared(state),
     }));
+  }
+
+  /** Its PENDING was written so lately that its queue lives on long enough: declaring it again would add a fiftieth. */
+  #isDeclared({ state, createdAt }: TaskState): boolean {
+    if (state === 'PENDING' || createdAt === undefined) return false;
+    const ageMs = Date.now() - Date.parse(createdAt);
+    return ageMs >= 0 && ageMs < this.#expiresInMs / 50;
   }
 
   #warnOfExpiry(seconds: number): void {
@@ -279,14 +306,18 @@ export class AmqpBackend implements Backend {
 
   async #call<T>(call: () => Promise<T>): Promise<T> {
     if (this.#closed !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The AMQP backend is closed');
-    return this.#tracked(call());
+    return this.#underWay.during(call);
   }
+}
 
-  #tracked<T>(call: Promise<T>): Promise<T> {
-    const tracked = call.finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
-    return tracked;
-  }
+/** A state on its way to a queue. */
+interface StateSending extends Sending {
+  /** Whether the queue was declared when the task was sent, as far as that can be known here. */
+  readonly isDeclared: boolean;
+}
+
+function isUnroutable(outcome: Outcome): boolean {
+  return outcome.status === 'failed' && outcome.error instanceof Unroutable;
 }
 
 function isTriggered({ meta }: GroupRecord): boolean {

@@ -79,6 +79,18 @@ describe.skipIf(rabbit === undefined)('states on RabbitMQ', () => {
     expect(backend.warnings.join()).toContain('does everybody keep results for as long?');
   });
 
+  it('that follow soon declare no queue that is there, and bring back one that is gone', async () => {
+    const [backend, channel, uuid] = [open(), await rawChannel(), newUuid()];
+    await channel.assertQueue(uuid, { durable: false, autoDelete: true }); // declaring it again would be refused, and warned of
+    const { state, ...rest } = write(uuid, 'SUCCESS');
+    const soon = { ...rest, state: { ...state, createdAt: new Date(Date.now() - 60_000).toISOString() } };
+    expect(await backend.write([soon])).toEqual([{ status: 'stored' }]);
+    expect(backend.warnings).toEqual([]);
+    await channel.deleteQueue(uuid);
+    expect(await backend.write([soon])).toEqual([{ status: 'stored' }]);
+    expect((await backend.read([uuid]))[0]?.state).toBe('SUCCESS');
+  });
+
   it('of a name that no queue can have are refused for good', async () => {
     const [backend, other] = [open(), newUuid()];
     for (const uuid of ['x'.repeat(256), `${'x'.repeat(253)}\n`]) {

@@ -28,6 +28,7 @@ import {
   type StateWrite,
   stored,
   type TaskState,
+  UnderWay,
 } from '@machinery/core';
 import {
   connectionChecks,
@@ -40,7 +41,6 @@ import {
   runScript,
   slotTag,
   statesOnServer,
-  UnderWay,
 } from '@machinery/redis-client';
 import { claimChord, claimChordInCluster, finishChord, replaceState, storeStates } from './scripts.ts';
 import { channelOf, payloadOf, Watches } from './watches.ts';

@@ -16,6 +16,7 @@ import {
   type Message,
   NotSupportedError,
   type Outcome,
+  UnderWay,
 } from '@machinery/core';
 import { AmqpConsumer } from './amqp-consumer.ts';
 import { type Delays, delaysOf, maxDelayMs } from './delays.ts';
@@ -40,7 +41,7 @@ export class AmqpBroker implements Broker {
   readonly #consumed: Topology;
   readonly #delays: Delays;
   readonly #consumers = new Set<AmqpConsumer>();
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #underWay = new UnderWay();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
   #prefetch: number | undefined;
   #closed: Promise<void> | undefined;
@@ -96,7 +97,7 @@ export class AmqpBroker implements Broker {
 
   /** Outcomes: `failed`, retryable, when RabbitMQ is away or blocks; for good when it refuses; `unknown` when the connection was lost first. */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
-    return this.#tracked(this.#publish(messages));
+    return this.#underWay.during(() => this.#publish(messages));
   }
 
   async #publish(messages: readonly Message[]): Promise<Outcome[]> {
@@ -167,7 +168,7 @@ export class AmqpBroker implements Broker {
       prefetch: () => this.#prefetch ?? Math.min(slots, 65_535),
       slots,
       deadQueue: () => this.#topology.deadQueueOf(queue),
-      sendCopies: (copies) => this.#tracked(this.#sendCopies(queue, copies)),
+      sendCopies: (copies) => this.#underWay.during(() => this.#sendCopies(queue, copies)),
       logger: this.#environment.logger,
       onClose: (closed) => this.#consumers.delete(closed),
     });
@@ -201,6 +202,13 @@ export class AmqpBroker implements Broker {
     }
   }
 
+  /** @throws MachineryError ERR_MACHINERY_BROKER_UNAVAILABLE, also while RabbitMQ takes no messages; ERR_MACHINERY_CLOSED */
+  async ping(): Promise<void> {
+    if (this.#closed !== undefined) throw closedError();
+    await this.#publisher.ready();
+    await (await this.#publishing.channel()).close();
+  }
+
   async countPending(queue: string): Promise<number> {
     if (this.#closed !== undefined) throw closedError();
     const channel = await this.#publishing.channel();
@@ -222,7 +230,7 @@ export class AmqpBroker implements Broker {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
-    await Promise.allSettled(this.#underWay);
+    await this.#underWay.none();
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
   }
 
@@ -242,12 +250,6 @@ export class AmqpBroker implements Broker {
 
   #keyOf(queue: string): string {
     return queue === this.#environment.defaultQueue ? this.defaultRoutingKey(queue) : queue;
-  }
-
-  #tracked<T>(call: Promise<T>): Promise<T> {
-    const tracked = call.finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
-    return tracked;
   }
 }
 

@@ -1,14 +1,16 @@
-// The broker on a real RabbitMQ passes the suite.
+// The broker on a real RabbitMQ passes the suite. With AMQP_DELAYS=plugin and the AMQP_URL of a server that has the plugin for delays, through that.
 
+import process from 'node:process';
 import { declaredBrokers, testBroker } from '@machinery/conformance';
 import type { Broker } from '@machinery/core';
 import { rabbitServer } from '@machinery/services';
 import { type ChannelModel, connect } from 'amqplib';
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { AmqpBroker } from '../src/index.ts';
+import { AmqpBroker, type AmqpBrokerOptions } from '../src/index.ts';
 
 const rabbit = await rabbitServer();
 const url = rabbit?.url as string;
+const { AMQP_DELAYS: delays } = process.env as { AMQP_DELAYS?: NonNullable<AmqpBrokerOptions['delays']> };
 const models = new Map<Broker, ChannelModel[]>();
 const looking = rabbit && (await connect(url, { noDelay: true }));
 afterAll(async () => {
@@ -26,6 +28,7 @@ function create(): Broker {
       return model;
     },
     queueArguments: { 'x-max-priority': 10 },
+    ...(delays && { delays }),
   });
   models.set(broker, opened);
   return broker;

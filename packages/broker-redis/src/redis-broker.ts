@@ -23,6 +23,7 @@ import {
   type StateWrite,
   stored,
   stringOption,
+  UnderWay,
 } from '@machinery/core';
 import {
   connectionChecks,
@@ -33,7 +34,6 @@ import {
   redisError,
   runScript,
   statesOnServer,
-  UnderWay,
 } from '@machinery/redis-client';
 import { DelayedMover } from './delayed-mover.ts';
 import { blockSeconds, RedisConsumer, type RedisConsumerOptions } from './redis-consumer.ts';
@@ -184,7 +184,9 @@ export class RedisBroker implements Broker {
       if (isRefused) await Promise.all(eachOf(destination).map(push));
       else for (const place of destination.places) outcomes[place] = outcome;
     };
-    await Promise.all(this.#destinationsOf(messages, states).map(push));
+    const destinations = this.#destinationsOf(messages, states);
+    if (destinations.length === 1) await push(destinations[0] as Destination);
+    else await Promise.all(destinations.map(push));
     return outcomes;
   }
 

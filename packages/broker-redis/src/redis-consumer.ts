@@ -5,8 +5,8 @@
 // that settling it twice, late, or after it was lost changes nothing.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Consumer, type Delivery, type Logger, MachineryError, type Settlement } from '@machinery/core';
-import { type RedisConnection, redisError, runScript, UnderWay } from '@machinery/redis-client';
+import { type Consumer, type Delivery, type Logger, MachineryError, type Settlement, UnderWay } from '@machinery/core';
+import { type RedisConnection, redisError, runScript } from '@machinery/redis-client';
 import { between, Heart, type Moment, now } from './heart.ts';
 import { keysOf, type QueueKeys } from './keys.ts';
 import { exchange, inHand, leave, moveRequeued, putBack, register, scan } from './scripts.ts';

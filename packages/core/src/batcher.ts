@@ -1,5 +1,6 @@
 // Joins single calls into batches: what is added in one tick goes together, and what is added while a batch is under way
-// goes with the next. A batch never waits for more to come when there is something to do now. Order is kept.
+// goes with the next, or, where calls may overlap, as soon as there is much of it. A batch never waits for more to come when there is
+// something to do now. Order is kept.
 
 import { MachineryError } from './errors.ts';
 import { inMicrotask } from './microtask.ts';
@@ -9,6 +10,11 @@ export interface BatcherOptions {
   readonly maxItems?: number | undefined;
   /** Send each item by itself and at once, however many are under way (an eager broker). Default: false. */
   readonly unbatched?: boolean | undefined;
+  /**
+   * Begin a batch as soon as it has so many items, whatever is under way, so that the server works while the next are made: where calls that
+   * overlap keep their order. Default: one batch after the other.
+   */
+  readonly overlapAt?: number | undefined;
   /** Whose fault a wrong number of answers is. Default: the backend's. */
   readonly faultOf?: 'broker' | 'backend';
 }
@@ -27,11 +33,12 @@ export class Batcher<T, R> {
   readonly #failure: Failure<R> | undefined;
   readonly #maxItems: number;
   readonly #unbatched: boolean;
+  readonly #overlapAt: number;
   readonly #faultOf: 'broker' | 'backend';
   #waiting: Waiting<T, R>[] = [];
   #scheduled = false;
-  /** How many unbatched items are under way. */
-  #alone = 0;
+  /** How many batches are under way beside those that go one after the other. */
+  #beside = 0;
   #idle: (() => void)[] = [];
 
   /** `run` answers one result for each item, in order. What it throws goes to every item of its batch. */
@@ -40,14 +47,15 @@ export class Batcher<T, R> {
     this.#failure = failure;
     this.#maxItems = options.maxItems ?? 1_000;
     this.#unbatched = options.unbatched ?? false;
+    this.#overlapAt = options.unbatched ? 1 : (options.overlapAt ?? Number.POSITIVE_INFINITY);
     this.#faultOf = options.faultOf ?? 'backend';
   }
 
   add(item: T): Promise<R> {
-    if (this.#unbatched) return this.#runAlone(item);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
-      this.#schedule();
+      if (this.#waiting.length >= this.#overlapAt) void this.#runBeside();
+      else this.#schedule();
     });
   }
 
@@ -70,18 +78,24 @@ export class Batcher<T, R> {
     inMicrotask(() => this.#flush());
   }
 
-  async #runAlone(item: T): Promise<R> {
-    this.#alone++;
+  async #runBeside(): Promise<void> {
+    this.#beside++;
+    await this.#runBatch(this.#waiting.splice(0));
+    this.#beside--;
+    this.#tellIdle();
+  }
+
+  /** Never rejects: its items do. */
+  async #runBatch(batch: readonly Waiting<T, R>[]): Promise<void> {
     try {
-      const results = await this.#run([item]);
-      this.#checkCount(results.length, 1);
-      return results[0] as R;
+      const results = await this.#run(batch.map(({ item }) => item));
+      this.#checkCount(results.length, batch.length);
+      for (let i = 0; i < batch.length; i++) (batch[i] as Waiting<T, R>).resolve(results[i] as R);
     } catch (error) {
-      if (this.#failure === undefined) throw error;
-      return this.#failure(error as Error);
-    } finally {
-      this.#alone--;
-      this.#tellIdle();
+      for (const { resolve, reject } of batch) {
+        if (this.#failure === undefined) reject(error);
+        else resolve(this.#failure(error as Error));
+      }
     }
   }
 
@@ -93,23 +107,14 @@ export class Batcher<T, R> {
 
   /** Resolves when nothing is waiting or under way. */
   async settled(): Promise<void> {
-    if (this.#scheduled || this.#alone > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#scheduled || this.#beside > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   async #flush(): Promise<void> {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.length <= this.#maxItems ? this.#waiting : this.#waiting.slice(0, this.#maxItems);
       this.#waiting = batch === this.#waiting ? [] : this.#waiting.slice(this.#maxItems);
-      try {
-        const results = await this.#run(batch.map(({ item }) => item));
-        this.#checkCount(results.length, batch.length);
-        for (let i = 0; i < batch.length; i++) (batch[i] as Waiting<T, R>).resolve(results[i] as R);
-      } catch (error) {
-        for (const { resolve, reject } of batch) {
-          if (this.#failure === undefined) reject(error);
-          else resolve(this.#failure(error as Error));
-        }
-      }
+      await this.#runBatch(batch);
       // What waited for this batch may add more in its own continuations: let them join the next one.
       await undefined;
       await undefined;
@@ -120,7 +125,7 @@ export class Batcher<T, R> {
   }
 
   #tellIdle(): void {
-    if (this.#scheduled || this.#alone > 0) return;
+    if (this.#scheduled || this.#beside > 0) return;
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

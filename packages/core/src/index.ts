@@ -155,6 +155,7 @@ export {
   type TaskResult,
   type TaskState,
 } from './task-state.ts';
+export { UnderWay } from './under-way.ts';
 export { decodeSignature, encodeSignature, encodeSignatureCanonical } from './wire/signature-codec.ts';
 export {
   decodeGroupMeta,

@@ -46,6 +46,9 @@ export interface SenderOptions {
   readonly prePublishHandler: PrePublishHandler | undefined;
 }
 
+/** Of many sends at once, so many are on their way while the next are made. */
+const sendsAtOnce = 250;
+
 export class Sender {
   readonly #options: SenderOptions;
   readonly #publishes: Batcher<Message, Outcome>;
@@ -65,7 +68,8 @@ export class Sender {
     const failure = (error: Error): Outcome => ({ status: 'unknown', error });
     this.#publishes = new Batcher((messages) => broker.publish(messages), settings, failure);
     const sending = backend.capabilities.storesResults ? broker.sendingWith?.(backend) : undefined;
-    this.#sends = sending && new Batcher((sends) => unlessAborted(sends, sending), settings, failure);
+    const overlapping = { ...settings, overlapAt: sendsAtOnce };
+    this.#sends = sending && new Batcher((sends) => unlessAborted(sends, sending), overlapping, failure);
   }
 
   /**
@@ -261,12 +265,18 @@ interface AbortableSend extends Send {
 }
 
 /** Sends all whose signals have not fired by now. */
-async function unlessAborted(
+function unlessAborted(
+  sends: readonly AbortableSend[],
+  sending: (sends: readonly Send[]) => Promise<Outcome[]>,
+): Promise<Outcome[]> {
+  return sends.some(({ signal }) => signal?.aborted) ? sendOthers(sends, sending) : sending(sends);
+}
+
+async function sendOthers(
   sends: readonly AbortableSend[],
   sending: (sends: readonly Send[]) => Promise<Outcome[]>,
 ): Promise<Outcome[]> {
   const wanted = new Set(sends.filter(({ signal }) => !signal?.aborted));
-  if (wanted.size === sends.length) return sending(sends);
   const outcomes = wanted.size === 0 ? [] : await sending([...wanted]);
   let next = 0;
   return sends.map((send) => {

@@ -143,7 +143,7 @@ interface CommonOptions extends TaskDefaults {
   readonly headers?: Readonly<Record<string, string>>;
   /** Names the stored state; sent again, it starts over. Default: a new one. */
   readonly uuid?: string;
-  /** Sent after the last failure; each takes the error's text as its first argument. */
+  /** Sent after the last failure; each takes the error's text as its first argument, before those that it was given. */
   readonly onError?: readonly (TaskSignature<ReturnsSpec, [Slot<'string', string>]> | PlainSignature)[];
   /** SQS FIFO queues: the message group. */
   readonly brokerMessageGroupId?: string;

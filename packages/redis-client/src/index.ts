@@ -12,5 +12,4 @@ export { redisError } from './errors.ts';
 export { runScript, type Script, script } from './script.ts';
 export { slotTag } from './slot.ts';
 export { type LendsStates, statesOnServer } from './states.ts';
-export { UnderWay } from './under-way.ts';
 export { parseRedisUrl, type RedisAddress, withoutPassword } from './url.ts';

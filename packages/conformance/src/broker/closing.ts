@@ -72,6 +72,14 @@ export function closing({ it, shared }: Suite): void {
     await scene.rejects(scene.broker.consume(options), closed);
   });
 
+  it('answers a ping, where it has one, until it is closed', async (scene) => {
+    const { broker } = scene;
+    if (broker.ping === undefined) return;
+    await scene.patiently('ping to resolve', broker.ping());
+    await broker.close();
+    await scene.rejects(broker.ping(), closed);
+  });
+
   it('refuses to exchange after its broker was closed, and still lets the consumer be closed', async (scene) => {
     const hands = await scene.consume();
     await scene.publish(...numbered(2));

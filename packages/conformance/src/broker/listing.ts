@@ -33,6 +33,18 @@ export function listing({ it, ordered, capabilities, underTest, delays, shared }
       }
     });
 
+    it('counts what waits in a queue, where it can', async (scene) => {
+      const { broker } = scene;
+      if (broker.countPending === undefined) return;
+      const other = await scene.newQueue();
+      const count = (queue: string) => scene.patiently('countPending', broker.countPending?.(queue));
+      assert.equal(await count(scene.queue), 0);
+      await scene.publish(...numbered(5), scene.message('of the other', { queue: other }));
+      assert.deepEqual([await count(scene.queue), await count(other)], [5, 1]);
+      await (await scene.consumeOnly(5)).take(5);
+      assert.equal(await count(scene.queue), 0);
+    });
+
     it('lists nothing of an empty queue', async (scene) => assert.deepEqual(await pending(scene, 10), []));
 
     it('takes nothing when it lists what waits', async (scene) => {

@@ -3,8 +3,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { ChildConfig } from './child.ts';
 import type { Entry } from './journal.ts';
+import type { WorkerConfig } from './worker.ts';
 
 /** Compiled, also when this file is not: Node 20 runs no TypeScript. */
 const program = fileURLToPath(
@@ -20,7 +20,7 @@ export class Child {
   readonly #process: ChildProcess;
 
   /** @param onEntry is called after each entry. */
-  constructor(config: ChildConfig, onEntry: () => void) {
+  constructor(config: WorkerConfig, onEntry: () => void) {
     const child = spawn(process.execPath, [program, JSON.stringify(config)], { stdio: 'pipe' });
     this.#process = child;
     const lines = createInterface({ input: child.stdout });
@@ -32,7 +32,6 @@ export class Child {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.errors += text;
     });
-    child.stdin.on('error', () => {}); // it may be dead
     this.ended = new Promise((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (code, signal) => void linesEnded.then(() => resolve({ code, signal })));
@@ -40,19 +39,8 @@ export class Child {
     this.ended.catch(() => {}); // awaited later
   }
 
-  /** Tells the worker to stop. */
-  stop(): void {
-    this.#process.stdin?.end();
-  }
-
   async kill(): Promise<void> {
     this.#process.kill('SIGKILL');
     await this.ended;
-  }
-
-  /** What it reported, for an error message. */
-  trace(name: string): string {
-    const lines = this.entries.map(({ event, task, detail = '' }) => `  ${event} ${task} ${detail}`.trimEnd());
-    return [`${name}:`, ...lines, ...(this.errors === '' ? [] : [this.errors.trimEnd()])].join('\n');
   }
 }

@@ -1,8 +1,7 @@
-// What a child process tells its parent: a line for everything that it ran and that its adapters did. Written before the
-// next step is taken, so that a SIGKILL loses nothing of it.
+// What a worker tells who started it: everything that it ran and that its adapters did, before the next step is taken, so that a SIGKILL
+// loses nothing of it.
 // Invariant: a message of which `publish` was told is gone when `settle` was told of it, once for each copy.
 
-import { writeSync } from 'node:fs';
 import { type Consumer, type Delivery, decodeSignature, type Settlement } from '@machinery/core';
 import { type Adapters, overlay } from './adapters.ts';
 
@@ -13,13 +12,10 @@ export interface Entry {
   readonly detail?: string;
 }
 
-/** Writes to the standard output at once: what is written is the parent's, whatever becomes of this process. */
-export function report(entry: Entry): void {
-  writeSync(1, `${JSON.stringify(entry)}\n`);
-}
+export type Report = (entry: Entry) => void;
 
 /** Reports what the adapters have done, after it is done; settlements before, as they may be done without an answer. */
-export function journaled({ broker, backend }: Adapters): Adapters {
+export function journaled({ broker, backend }: Adapters, report: Report): Adapters {
   const names = new Map<string, string>();
   const { takeGroup } = backend;
   return {
@@ -34,7 +30,7 @@ export function journaled({ broker, backend }: Adapters): Adapters {
         return outcomes;
       },
       async consume(options) {
-        return journaledConsumer(await broker.consume(options));
+        return journaledConsumer(await broker.consume(options), report);
       },
     }),
     backend: overlay(backend, {
@@ -67,7 +63,7 @@ export function journaled({ broker, backend }: Adapters): Adapters {
   };
 }
 
-function journaledConsumer(consumer: Consumer): Consumer {
+function journaledConsumer(consumer: Consumer, report: Report): Consumer {
   const settledBefore = new WeakSet<Delivery>();
   const tell = (settled: readonly Settlement[]) => {
     for (const { kind, delivery } of settled) {

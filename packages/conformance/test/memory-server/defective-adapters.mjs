@@ -65,10 +65,10 @@ const defects = {
   },
 };
 
-const defect = defects[process.env.MACHINERY_MEMORY_DEFECT];
+const defectOfNow = () => defects[process.env.MACHINERY_MEMORY_DEFECT];
 
 export function createBroker() {
-  const broker = sound.createBroker();
+  const [broker, defect] = [sound.createBroker(), defectOfNow()];
   defect.broker?.(broker);
   const consume = broker.consume.bind(broker);
   broker.consume = async (options) => {
@@ -87,6 +87,6 @@ export function createBroker() {
 
 export function createBackend() {
   const backend = sound.createBackend();
-  defect.backend?.(backend);
+  defectOfNow().backend?.(backend);
   return backend;
 }

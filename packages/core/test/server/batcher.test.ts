@@ -105,6 +105,30 @@ describe('a batcher', () => {
     expect(await first).toEqual(['r1']);
   });
 
+  it('begins a batch that overlaps the others as soon as there is much to do', async () => {
+    const { batcher, batches, end, add } = held({ overlapAt: 2 });
+    const all = add(1, 2, 3, 4, 5);
+    expect(batches).toEqual([
+      [1, 2],
+      [3, 4],
+    ]);
+    await nextTurn();
+    expect(batches).toEqual([[1, 2], [3, 4], [5]]);
+    void add(6);
+    await nextTurn();
+    expect(batches).toHaveLength(3); // few wait for their turn
+    let isSettled = false;
+    const settled = batcher.settled().then(() => {
+      isSettled = true;
+    });
+    for (const n of [2, 3, 0]) await end(n);
+    expect(isSettled).toBe(false);
+    await end(1);
+    await settled;
+    expect(await all).toEqual(['r1', 'r2', 'r3', 'r4', 'r5']);
+    expect(batches).toEqual([[1, 2], [3, 4], [5], [6]]);
+  });
+
   it('rejects every item of a batch that fails, and goes on with the next', async () => {
     const broken = new Error('broken');
     let fail = true;

@@ -1,4 +1,4 @@
-// The tests of `tasks.ts` with Node's own runner: node --test dist/testing/node.test.js
+// The tests of `tasks.ts` with Node's own runner: node --test examples/dist/testing/node.test.js
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';

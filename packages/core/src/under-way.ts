@@ -1,10 +1,11 @@
-// Counts what is under way, so that `close` can wait for it.
+// Counts the calls that are under way, so that `close` can wait for them: for adapters.
 
+/** Counts calls. */
 export class UnderWay {
   #count = 0;
   #onNone: (() => void)[] = [];
 
-  /** Calls and counts it until it has answered. */
+  /** Calls, and counts the call until it has ended. Answers, or rejects, as it does. */
   async during<T>(call: () => Promise<T>): Promise<T> {
     this.#count += 1;
     try {

@@ -10,7 +10,7 @@ import { afterAll, expect, it } from 'vitest';
 const [redis, rabbit] = [await redisServer(), await rabbitServer()];
 afterAll(() => Promise.all([redis?.stop(), rabbit?.stop()]));
 
-const program = fileURLToPath(new URL('../dist/trace.js', import.meta.url));
+const program = fileURLToPath(new URL('../dist/tracing/main.js', import.meta.url));
 
 it.each([
   ['the in-memory engine', 'memory://', 'memory://'],

@@ -1,4 +1,4 @@
-// The tests of `tasks.ts` with Jest, which needs a flag of Node for ES modules: NODE_OPTIONS=--experimental-vm-modules jest
+// The tests of `tasks.ts` with Jest, which needs a flag of Node for ES modules: NODE_OPTIONS=--experimental-vm-modules
 
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { type TestServer, testServer } from '@machinery/core/testing';

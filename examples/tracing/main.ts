@@ -1,7 +1,7 @@
-// The trace of a chord, printed as a tree: `node dist/trace.js`, on the in-memory engine or on the servers of `--broker` and `--backend`.
+// The trace of a chord, printed as a tree: on the in-memory engine, or on the servers of `--broker` and `--backend`.
 
 import { parseArgs } from 'node:util';
-import { chord, Server, silentLogger } from '@machinery/core';
+import { chord, defineTask, int64, rest, Server, silentLogger } from '@machinery/core';
 import { configFromEnvironment, createBackend, createBroker } from '@machinery/core/config';
 import { OpenTelemetry } from '@machinery/opentelemetry';
 import {
@@ -10,8 +10,9 @@ import {
   type ReadableSpan,
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-node';
-import { add, multiply } from './tasks.ts';
-import { registerHandlers } from './worker.ts';
+
+const add = defineTask('add', { args: rest(int64), returns: int64 });
+const multiply = defineTask('multiply', { args: rest(int64), returns: int64 });
 
 const exporter = new InMemorySpanExporter(); // elsewhere: one that sends them to where you look at traces
 new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).register();
@@ -27,7 +28,8 @@ const server = new Server({
   logger: silentLogger,
   telemetry: new OpenTelemetry(),
 });
-registerHandlers(server);
+server.handle(add, (_task, ...terms) => terms.reduce((sum, term) => sum + term, 0));
+server.handle(multiply, (_task, ...factors) => factors.reduce((product, factor) => product * factor, 1));
 await server.newWorker('trace-worker', { concurrency: 1 }).start();
 const result = await server.send(chord([add(1, 1), add(2, 2), add(5, 6)], multiply.partial()));
 await result.get({ timeoutMs: 10_000 });
