@@ -37,7 +37,7 @@ const underTest: BrokerUnderTest = {
   unordered: true,
   deduplicates: true,
   countsRequeues: true,
-  patienceMs: 30_000, // a fortieth of which is how long a queue is quiet that counts as empty
+  patienceMs: 60_000, // a fortieth of which is how long a queue is quiet that counts as empty
   prepareQueue: async (queue) => void (await sqs.createQueue(`${queue}.fifo`)),
   adaptSignature: (signature) => ({ ...signature, brokerMessageGroupId: `group-${++groups}` }),
 };
