@@ -1,6 +1,6 @@
 // pubsub-fake is Google's own fake of Pub/Sub (pstest) as a server for tests. It adds what the service does and the fake does not:
 // Pull answers as soon as there is a message, ack IDs are of one delivery, those whose lease is over are refused where delivery is
-// exactly once, messages may have ten megabytes, and a restart keeps what is stored.
+// exactly once, a request has up to a thousand messages of one ordering key and ten megabytes, and a restart keeps what is stored.
 //
 // It prints its address, then does what is asked on its standard input, a line each, and ends with it:
 // `stop` and `start` the server, `transient N`: the next N acknowledgements fail for a while, `counts`: the calls so far, as JSON.
@@ -38,9 +38,10 @@ const (
 func main() {
 	port := flag.Int("port", 0, "0: one that is free")
 	minAckDeadline := flag.Duration("min-ack-deadline", 10*time.Second, "the least of a subscription")
+	latency := flag.Duration("latency", 0, "what each call takes more")
 	flag.Parse()
 	pstest.SetMinAckDeadline(*minAckDeadline)
-	f := &fake{GServer: &pstest.NewServer().GServer, leases: map[string]*lease{}, calls: map[string]int{}}
+	f := &fake{GServer: &pstest.NewServer().GServer, leases: map[string]*lease{}, calls: map[string]int{}, latency: *latency}
 	address := fmt.Sprintf("127.0.0.1:%d", *port)
 	server, address := serve(f, address)
 	fmt.Println(address)
@@ -91,13 +92,28 @@ type fake struct {
 	leases    map[string]*lease // by subscription and message ID
 	transient int
 	calls     map[string]int
+	latency   time.Duration
 }
 
 func (f *fake) count(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	f.mu.Lock()
 	f.calls[path.Base(info.FullMethod)]++
 	f.mu.Unlock()
+	time.Sleep(f.latency / 2)
+	defer time.Sleep(f.latency / 2)
 	return handler(ctx, req)
+}
+
+func (f *fake) Publish(ctx context.Context, req *pb.PublishRequest) (*pb.PublishResponse, error) {
+	if len(req.Messages) > 1_000 {
+		return nil, status.Errorf(codes.InvalidArgument, "The request has %d messages, more than 1000.", len(req.Messages))
+	}
+	for _, m := range req.Messages {
+		if m.OrderingKey != req.Messages[0].OrderingKey {
+			return nil, status.Error(codes.FailedPrecondition, "In a single publish request, all messages must have no ordering key or they must all have the same ordering key.")
+		}
+	}
+	return f.GServer.Publish(ctx, req)
 }
 
 func (f *fake) Pull(ctx context.Context, req *pb.PullRequest) (*pb.PullResponse, error) {

@@ -13,6 +13,8 @@ const callTimeoutMs = 30_000;
 interface CallOptions {
   readonly timeout: number;
   readonly retry: { readonly retryCodes: number[] };
+  /** Or the library puts the requests of 10 ms into one, over the server's limits, with all ordering keys. */
+  readonly isBundling: false;
   readonly otherArgs?: { readonly options: { readonly interceptors: readonly Interceptor[] } };
 }
 type Interceptor = (options: unknown, next: (options: unknown) => Cancellable) => Cancellable;
@@ -57,6 +59,7 @@ export class Clients {
       const [answer] = await call(clients, {
         timeout: timeoutMs,
         retry: { retryCodes: [] },
+        isBundling: false,
         ...(signal !== undefined && { otherArgs: { options: { interceptors: [cancelledBy(signal)] } } }),
       });
       return answer;

@@ -30,6 +30,9 @@ const refused = new Set<unknown>([
   code.unauthenticated,
 ]);
 
+/** The credentials gave no token to make a call with, under whatever status code. */
+const noToken = /^Getting metadata from plugin failed/;
+
 interface CallError {
   readonly code?: unknown;
   readonly details?: string;
@@ -57,6 +60,7 @@ export function isTimeout(error: unknown): boolean {
 /** The call never left, or the server says that it did nothing. */
 export function didNothing(error: unknown): boolean {
   const { code: status, details = '' } = causeOf(error) as CallError;
+  if (noToken.test(details)) return true;
   if (status === code.unavailable) return /^(?:No connection established|Name resolution failed)/.test(details);
   return typeof status !== 'number' || status === code.resourceExhausted || refused.has(status);
 }
@@ -79,7 +83,7 @@ export function pubsubError(doing: string, cause: unknown): MachineryError {
   const text = details || errorText(cause);
   if (status === code.resourceExhausted && /larger than max/.test(text))
     return new MachineryError('ERR_MACHINERY_MESSAGE_TOO_LARGE', `Pub/Sub could not ${doing}: ${text}`, { cause });
-  const isRefused = refused.has(status) || /default credentials|universe domain/.test(text);
+  const isRefused = refused.has(status) || /default credentials|universe domain|invalid_grant/.test(text);
   return new MachineryError(
     isRefused ? 'ERR_MACHINERY_BROKER_FAILED' : 'ERR_MACHINERY_BROKER_UNAVAILABLE',
     `Pub/Sub could not ${doing}: ${explained(status, text)}`,

@@ -48,7 +48,7 @@ export function ageMsOf({ publishTime }: PubsubMessage): number {
 export function dueAtOf(body: string, { attributes }: PubsubMessage): number {
   const dueAt = attributes?.[dueAtAttribute];
   if (dueAt !== undefined) return Number(dueAt) || 0;
-  if (!body.includes('"ETA":"')) return 0;
+  if (!/"ETA"\s*:\s*"/.test(body)) return 0;
   try {
     const { eta } = decodeSignature(body);
     return eta === undefined ? 0 : new Date(eta).getTime() || 0;

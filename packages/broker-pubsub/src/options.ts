@@ -41,11 +41,14 @@ export interface PubSubBrokerOptions {
   readonly subscriptions?: Readonly<Record<string, string>>;
   /** Create topics and subscriptions that are missing. For development. Default: false. */
   readonly createMissing?: boolean;
-  /** For how long a message is leased each time, in seconds: what a worker that is killed had in hand comes again after that. 10 to 600, default: 60. */
+  /** For how long a message is leased each time, in seconds: what a worker that is killed had in hand comes again after that. 1 to 600, default: 60. */
   readonly leaseSeconds?: number;
   /** For how long leases are extended, in milliseconds since a message came. Go: MaxExtension. Default: 3,600,000, an hour. */
   readonly maxExtensionMs?: number;
-  /** How many messages that are not due yet a consumer holds. What is beyond it the server keeps, to the second. Default: 1,000. */
+  /**
+   * How many messages that are not due yet a consumer holds. What is beyond it the server keeps, to the second. So many may also wait for
+   * others of their ordering key. Default: 1,000.
+   */
   readonly maxHeld?: number;
 }
 

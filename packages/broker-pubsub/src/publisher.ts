@@ -1,5 +1,6 @@
 // Publishes messages to topics: those of one topic together, as many as a request may hold. Nothing is published again that
-// may be stored. Requests with ordering keys go one after the other, as the server takes them in the order in which they arrive.
+// may be stored. A request has messages of one ordering key, or of none; those of one key go one after the other, as the server takes them
+// in the order in which they arrive.
 
 import { failed, MachineryError, type Outcome, stored } from '@machinery/core';
 import type { Clients } from './clients.ts';
@@ -32,7 +33,7 @@ interface Placed extends Sending {
 
 export class Publisher {
   readonly #clients: Clients;
-  /** The last request with ordering keys, by topic. */
+  /** The last request of an ordering key, by topic and key. */
   readonly #last = new Map<string, Promise<unknown>>();
 
   constructor(clients: Clients) {
@@ -50,20 +51,23 @@ export class Publisher {
     const fit = placed.filter((one) => !isRefused(one));
     take(placed.filter(isRefused), (one) => failed(refusal(one) as Error, false));
     const sends: Promise<void>[] = [];
-    for (const ofTopic of groupBy(fit, ({ topic }) => topic).values()) {
-      const [ordered, plain] = [true, false].map((isOrdered) => ofTopic.filter((one) => isOrdered === hasKey(one)));
-      for (const request of requestsOf(plain as Placed[]))
-        sends.push(this.#request(request).then((outcome) => take(request, () => outcome)));
-      if (ordered?.length) sends.push(this.#inOrder(ordered, take));
+    for (const [line, part] of groupBy(fit, lineOf)) {
+      if (part[0]?.message.orderingKey) sends.push(this.#inOrder(line, part, take));
+      else
+        for (const request of requestsOf(part))
+          sends.push(this.#request(request).then((outcome) => take(request, () => outcome)));
     }
     await Promise.all(sends);
     return outcomes;
   }
 
   /** What comes after a request that failed is not sent: it would overtake. */
-  #inOrder(ordered: readonly Placed[], take: (part: readonly Placed[], outcome: () => Outcome) => void): Promise<void> {
-    const { topic } = ordered[0] as Placed;
-    const sending = (this.#last.get(topic) ?? Promise.resolve()).then(async () => {
+  #inOrder(
+    line: string,
+    ordered: readonly Placed[],
+    take: (part: readonly Placed[], outcome: () => Outcome) => void,
+  ): Promise<void> {
+    const sending = (this.#last.get(line) ?? Promise.resolve()).then(async () => {
       let outcome = stored;
       for (const request of requestsOf(ordered)) {
         if (outcome === stored) outcome = await this.#request(request);
@@ -71,9 +75,9 @@ export class Publisher {
         const given = outcome;
         take(request, () => given);
       }
-      if (this.#last.get(topic) === sending) this.#last.delete(topic);
+      if (this.#last.get(line) === sending) this.#last.delete(line);
     });
-    this.#last.set(topic, sending);
+    this.#last.set(line, sending);
     return sending;
   }
 
@@ -111,8 +115,9 @@ function refusal({ what, topic, message }: Placed): MachineryError | undefined {
   return new MachineryError('ERR_MACHINERY_BROKER_FAILED', text);
 }
 
-function hasKey({ message }: Sending): boolean {
-  return Boolean(message.orderingKey);
+/** Its topic and ordering key. */
+function lineOf({ topic, message }: Sending): string {
+  return `${topic} ${message.orderingKey ?? ''}`;
 }
 
 /** As few as the limits of a request allow. */

@@ -33,6 +33,7 @@ export class PubSubBroker implements Broker {
   readonly #clients: Clients;
   readonly #publisher: Publisher;
   readonly #resources: Resources;
+  /** Those that are open, and those whose last pulls are under way. */
   readonly #consumers = new Set<PubSubConsumer>();
   readonly #underWay = new Set<Promise<unknown>>();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
@@ -73,6 +74,7 @@ export class PubSubBroker implements Broker {
   async #sendingOf(message: Message): Promise<Sending> {
     const { signature, routingKey } = message;
     const create = this.#options.createMissing === true ? () => this.#resources.create(routingKey) : undefined;
+    if (create !== undefined) await this.#resources.keep(routingKey);
     return {
       topic: await this.#resources.topicOf(routingKey),
       message: messageOf(message),
@@ -92,7 +94,7 @@ export class PubSubBroker implements Broker {
       topicOf: (name) => this.#resources.topicOf(name),
       send: (sendings) => this.#tracked(this.#publisher.send(sendings)),
       logger: this.#environment.logger,
-      onClose: (closed) => this.#consumers.delete(closed),
+      onDrained: (drained) => this.#consumers.delete(drained),
     });
     this.#consumers.add(consumer);
     try {
@@ -120,7 +122,9 @@ export class PubSubBroker implements Broker {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
+    const consumers = [...this.#consumers];
+    await Promise.all(consumers.map((consumer) => consumer.close()));
+    await Promise.all(consumers.map((consumer) => consumer.drain()));
     await Promise.allSettled(this.#underWay);
     await this.#clients.close();
   }

@@ -1,17 +1,21 @@
 // One consumer of one subscription. It pulls as many messages as are wanted, so it has no more than core asked for, but for those that
-// are not due yet: they are put aside, and pulled on. A pull that an exchange does not wait for any more goes on, and serves the next.
+// are not due yet, or come after another of their ordering key: they are put aside, and pulled on. A pull that an exchange does not wait for
+// any more goes on, and serves the next.
 //
+// States: open -> closed -> drained. A closed consumer gives back at once what its last pulls bring.
 // Invariants: a delivery is settled once, by identity; whatever is here is leased, or is dropped, as the server delivers it again.
 
 import { type Consumer, errorText, type Logger, MachineryError, type Outcome, type Settlement } from '@machinery/core';
 import { Acks, type Answer } from './acks.ts';
 import type { Clients } from './clients.ts';
 import { PubSubDelivery } from './delivery.ts';
-import { isMissing, isTimeout } from './errors.ts';
+import { isMissing } from './errors.ts';
 import { Leases } from './leases.ts';
 import { ageMsOf, copyOf, deadReasonAttribute, markedCopyOf, type PubsubMessage, reasonText } from './messages.ts';
 import { maxLeaseSeconds, type PubSubBrokerOptions } from './options.ts';
+import { OrderingKeys } from './ordering-keys.ts';
 import type { Sending } from './publisher.ts';
+import { Puller, type ReceivedMessage } from './puller.ts';
 import type { Source } from './resources.ts';
 
 export interface PubSubConsumerOptions extends PubSubBrokerOptions {
@@ -24,13 +28,10 @@ export interface PubSubConsumerOptions extends PubSubBrokerOptions {
   readonly topicOf: (name: string) => Promise<string>;
   readonly send: (sendings: readonly Sending[]) => Promise<Outcome[]>;
   readonly logger: Logger;
-  readonly onClose: (consumer: PubSubConsumer) => void;
+  /** Called when it is closed, and none of its pulls is under way. */
+  readonly onDrained: (consumer: PubSubConsumer) => void;
 }
 
-/** How long a pull waits, in milliseconds: the server answers before that, with nothing. */
-const pullTimeoutMs = 120_000;
-/** The server's limit. */
-const maxPull = 1_000;
 /** How long messages may lie here while nobody asks for them, in milliseconds: the worker is paused, or busy. */
 const maxIdleMs = 200;
 
@@ -44,6 +45,7 @@ interface Opened {
   readonly source: Source;
   readonly acks: Acks;
   readonly leases: Leases;
+  readonly puller: Puller;
 }
 
 export class PubSubConsumer implements Consumer<PubSubDelivery> {
@@ -57,8 +59,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
   #inHand = 0;
   /** Not due yet, with what will say that they are. */
   readonly #held = new Map<PubSubDelivery, NodeJS.Timeout>();
-  #pulling: Promise<void> | undefined;
-  #endPull = new AbortController();
+  readonly #keys = new OrderingKeys();
   /** Why the last pull failed, until an exchange has said so. */
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
@@ -76,8 +77,16 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     const source = await this.#options.source();
     this.#isThere = true;
     if (this.#opened !== undefined) return;
-    const acks = new Acks(this.#options.clients, source.subscription);
-    this.#opened = { source, acks, leases: new Leases(acks, source, this.#options, this.#options.logger) };
+    const { clients, logger } = this.#options;
+    const { subscription } = source;
+    const acks = new Acks(clients, subscription);
+    const puller = new Puller({
+      clients,
+      subscription,
+      onMessages: (messages) => this.#received(messages),
+      onError: (error) => this.#failed(error),
+    });
+    this.#opened = { source, acks, leases: new Leases(acks, source, this.#options, logger), puller };
   }
 
   async exchange(settled: readonly Settled[], want: number, signal: AbortSignal): Promise<PubSubDelivery[]> {
@@ -85,7 +94,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     this.#isAsked = true;
     clearTimeout(this.#idle);
     try {
-      if (!signal.aborted && this.#isThere && this.#buffer.length === 0) this.#pull(this.#room(want));
+      if (!signal.aborted && this.#isThere && this.#buffer.length === 0) this.#pull(want);
       await this.#settleOwn(settled);
       while (!signal.aborted) {
         if (this.#closed !== undefined) return [];
@@ -94,7 +103,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
         if (this.#failure !== undefined) throw this.#takeFailure();
         if (!this.#isThere) await untilAborted(this.open(), signal);
         else {
-          this.#pull(this.#room(want));
+          this.#pull(want);
           await this.#change(signal);
         }
       }
@@ -129,7 +138,10 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     return isOwn;
   }
 
-  /** Never rejects: what could not be given back, the server delivers again when its lease has run out. */
+  /**
+   * Never rejects: what could not be given back, the server delivers again when its lease has run out. Pulls that are under way go on, see
+   * `drain`.
+   */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -139,23 +151,37 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     clearTimeout(this.#idle);
     for (const timer of this.#held.values()) clearTimeout(timer);
     this.#wake?.();
-    this.#endPull.abort();
-    await Promise.allSettled([this.#pulling, ...this.#settling]);
+    await Promise.allSettled(this.#settling);
     if (this.#opened !== undefined) {
       const left = this.#opened.leases.all().map((delivery) => {
-        delivery.isLeaving = true;
         return { kind: 'requeue', position: 'front', begun: delivery.isHandedOut, delivery } as const;
       });
-      await this.#settle(left).catch((error) => this.#logDropped('given back', error));
+      await this.#settleOwn(left).catch((error) => this.#logDropped('given back', error));
       this.#opened.leases.end();
     }
-    this.#options.onClose(this);
+    void this.#drained();
+  }
+
+  async #drained(): Promise<void> {
+    await this.#opened?.puller.ended();
+    await Promise.allSettled(this.#settling);
+    this.#options.onDrained(this);
+  }
+
+  /** Ends the pulls of a closed consumer. Resolves when what they brought is given back. */
+  async drain(): Promise<void> {
+    await this.#opened?.puller.end();
+    await Promise.allSettled(this.#settling);
   }
 
   // Taking
 
   #room(want: number): number {
     return Math.min(want, this.#options.maxInHand - this.#inHand);
+  }
+
+  #pull(want: number): void {
+    if (this.#keys.size <= this.#maxHeld) this.#opened?.puller.pull(this.#room(want));
   }
 
   #takeDue(want: number): PubSubDelivery[] {
@@ -172,36 +198,37 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     return due;
   }
 
-  /** One at a time. */
-  #pull(want: number): void {
-    if (this.#pulling !== undefined || want <= 0) return;
-    this.#endPull = new AbortController();
-    this.#pulling = this.#pullOnce(want)
-      .catch((error) => {
-        if (isTimeout(error) || this.#closed !== undefined) return;
-        this.#isThere = !isMissing(error);
-        this.#failure = error;
-      })
-      .finally(() => {
-        this.#pulling = undefined;
-        this.#wake?.();
-      });
+  #received(messages: readonly ReceivedMessage[]): void {
+    const { source, acks, leases } = this.#opened as Opened;
+    const deliveries = messages.map(
+      (message) => new PubSubDelivery(message, source.ackDeadlineSeconds * 1_000, leases.shortestMs / 2),
+    );
+    if (this.#closed === undefined) {
+      for (const delivery of deliveries) leases.add(delivery);
+      this.#place(deliveries.filter((delivery) => this.#keys.admit(delivery)));
+    } else if (deliveries.length > 0) {
+      const givingBack = acks.lease(deliveries, 0).then(({ error }) => error && this.#logDropped('given back', error));
+      void this.#track(givingBack);
+    }
+    this.#wake?.();
   }
 
-  async #pullOnce(want: number): Promise<void> {
-    const { source, leases } = this.#opened as Opened;
-    const { subscription, ackDeadlineSeconds } = source;
-    const { receivedMessages } = await this.#options.clients.call(
-      `pull from ${subscription}`,
-      ({ subscriber }, options) => subscriber.pull({ subscription, maxMessages: Math.min(want, maxPull) }, options),
-      { timeoutMs: pullTimeoutMs, signal: this.#endPull.signal },
-    );
-    for (const received of receivedMessages ?? []) {
-      const delivery = new PubSubDelivery(received, ackDeadlineSeconds * 1_000, leases.shortestMs / 2);
-      leases.add(delivery);
-      if (delivery.earlyMs > 0) this.#hold(delivery);
-      else this.#offer(delivery);
+  #failed(error: Error): void {
+    this.#isThere = !isMissing(error);
+    this.#failure = error;
+    this.#wake?.();
+  }
+
+  /** Offers what is due, and holds what is not, as much as may be. The rest is left to the server until it is due. */
+  #place(deliveries: readonly PubSubDelivery[]): void {
+    const rest: Settled[] = [];
+    for (const delivery of deliveries) {
+      const { earlyMs } = delivery;
+      if (earlyMs <= 0) this.#offer(delivery);
+      else if (this.#held.size < this.#maxHeld) this.#hold(delivery);
+      else rest.push({ kind: 'requeue', position: 'back', delayMs: earlyMs, delivery });
     }
+    this.#settleLater(rest, 'left to the server');
   }
 
   #offer(delivery: PubSubDelivery): void {
@@ -216,28 +243,23 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     clearTimeout(this.#idle);
     if (this.#isAsked || this.#buffer.length === 0 || this.#closed !== undefined) return;
     this.#idle = setTimeout(() => {
-      const settled = this.#buffer
-        .splice(0)
-        .map((delivery) => ({ kind: 'requeue', position: 'back', delivery }) as const);
-      this.#settleOwn(settled).catch((error) => this.#logDropped('given back', error));
+      this.#giveBack(this.#buffer.splice(0));
     }, maxIdleMs).unref();
+  }
+
+  #giveBack(deliveries: readonly PubSubDelivery[]): void {
+    const settled = deliveries.map((delivery) => ({ kind: 'requeue', position: 'back', delivery }) as const);
+    this.#settleLater(settled, 'given back');
   }
 
   // Messages that are not due
 
   #hold(delivery: PubSubDelivery): void {
     if (this.#closed !== undefined) return;
-    const { maxHeld = 1_000 } = this.#options;
-    const { earlyMs } = delivery;
-    if (this.#held.size >= maxHeld) {
-      const settlement = { kind: 'requeue', position: 'back', delayMs: earlyMs, delivery } as const;
-      this.#settleOwn([settlement]).catch((error) => this.#logDropped('left to the server', error));
-      return;
-    }
     const extensionMs = (this.#opened as Opened).leases.maxExtensionMs - (performance.now() - delivery.receivedAt);
     const timer = setTimeout(
       () => this.#release(delivery),
-      Math.ceil(Math.min(earlyMs, Math.max(0, extensionMs), maxTimerMs)),
+      Math.ceil(Math.min(delivery.earlyMs, Math.max(0, extensionMs), maxTimerMs)),
     );
     this.#held.set(delivery, timer.unref());
   }
@@ -266,20 +288,23 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     settled: readonly Settled[],
     copy: (delivery: PubSubDelivery) => PubsubMessage,
   ): Promise<Error | undefined> {
-    const { source, acks } = this.#opened as Opened;
+    const { source } = this.#opened as Opened;
     const what = `A message of queue ${this.#options.queue}`;
     const sendings = settled.map(({ delivery }) => ({ topic: source.topic, message: copy(delivery), what }));
     const outcomes = await this.#options.send(sendings);
     const stored = settled.filter((_, i) => outcomes[i]?.status === 'stored');
     for (const [i, { delivery }] of settled.entries()) delivery.isLeaving = outcomes[i]?.status === 'stored';
     const refused = outcomes.find((outcome) => outcome.status !== 'stored') as { readonly error: Error } | undefined;
-    return (await this.#settled(stored, (deliveries) => acks.ack(deliveries))) ?? refused?.error;
+    return (await this.#ack(stored)) ?? refused?.error;
   }
 
-  /** It comes again when its lease has run out, if it has not been settled. */
-  #drop(delivery: PubSubDelivery): void {
-    if (!this.#opened?.leases.delete(delivery) || !delivery.isHandedOut) return;
-    this.#inHand--;
+  /** It is gone for good, or comes again when its lease has run out. */
+  #drop(delivery: PubSubDelivery, isGone = false): void {
+    if (!this.#opened?.leases.delete(delivery)) return;
+    if (delivery.isHandedOut) this.#inHand--;
+    const next = isGone ? this.#keys.after(delivery) : undefined;
+    if (next !== undefined) this.#place([next]);
+    if (!isGone) this.#giveBack(this.#keys.behind(delivery));
     this.#wake?.();
   }
 
@@ -299,15 +324,29 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
         this.#drop(delivery);
         continue;
       }
-      delivery.isLeaving = true;
-      own.push(settlement);
+      for (const leaving of [settlement, ...this.#following(settlement)]) {
+        leaving.delivery.isLeaving = true;
+        own.push(leaving);
+      }
     }
     if (own.length > 0) await this.#track(this.#settle(own));
   }
 
+  /** What waits for one of its ordering key that goes back: it must come after that. */
+  #following(settlement: Settled): Settled[] {
+    if (settlement.kind !== 'requeue') return [];
+    const delayMs = this.#secondsUntil(settlement) * 1_000;
+    const behind = this.#keys.behind(settlement.delivery);
+    return behind.map((delivery) => ({ kind: 'requeue', position: 'back', delayMs, delivery }));
+  }
+
+  /** Without anybody who waits for it. */
+  #settleLater(settled: readonly Settled[], what: string): void {
+    this.#settleOwn(settled).catch((error) => this.#logDropped(what, error));
+  }
+
   /** Rejects when some may not be settled; those are this consumer's still. */
   async #settle(settled: readonly Settled[]): Promise<void> {
-    const { acks } = this.#opened as Opened;
     const acked: Settled[] = [];
     const dead: Dead[] = [];
     const marked: Requeue[] = [];
@@ -321,10 +360,8 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
         bySeconds.set(seconds, [...(bySeconds.get(seconds) ?? []), settlement]);
       }
     }
-    const calls = [...bySeconds].map(([seconds, part]) =>
-      this.#settled(part, (deliveries) => acks.lease(deliveries, seconds)),
-    );
-    if (acked.length > 0) calls.push(this.#settled(acked, (deliveries) => acks.ack(deliveries)));
+    const calls = [...bySeconds].map(([seconds, part]) => this.#lease(part, seconds));
+    if (acked.length > 0) calls.push(this.#ack(acked));
     if (marked.length > 0) calls.push(this.#replace(marked, ({ message }) => markedCopyOf(message)));
     if (dead.length > 0) calls.push(this.#bury(dead));
     const error = (await Promise.all(calls)).find((it) => it !== undefined);
@@ -342,14 +379,29 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     return Math.min(maxLeaseSeconds, Math.ceil(Math.max(0, delayMs) / 1_000));
   }
 
+  #ack(settled: readonly Settled[]): Promise<Error | undefined> {
+    return this.#settled(settled, true, (acks, deliveries) => acks.ack(deliveries));
+  }
+
+  #lease(settled: readonly Settled[], seconds: number): Promise<Error | undefined> {
+    return this.#settled(settled, false, (acks, deliveries) => acks.lease(deliveries, seconds));
+  }
+
   async #settled(
     settled: readonly Settled[],
-    call: (deliveries: readonly PubSubDelivery[]) => Promise<Answer>,
+    isGone: boolean,
+    call: (acks: Acks, deliveries: readonly PubSubDelivery[]) => Promise<Answer>,
   ): Promise<Error | undefined> {
     const { queue, logger } = this.#options;
-    const { done, lost, failed, error } = await call(settled.map(({ delivery }) => delivery));
-    for (const delivery of [...done, ...lost]) this.#drop(delivery);
-    for (const delivery of failed) delivery.isLeaving = false;
+    const { acks } = this.#opened as Opened;
+    const deliveries = settled.map(({ delivery }) => delivery);
+    const { done, lost, failed, error } = await call(acks, deliveries);
+    for (const delivery of done) this.#drop(delivery, isGone);
+    for (const delivery of lost) this.#drop(delivery);
+    for (const delivery of failed) {
+      delivery.isLeaving = false;
+      if (!delivery.isHandedOut) this.#drop(delivery); // core, which would settle it again, does not know it
+    }
     if (lost.length > 0)
       logger.warn(`${lost.length} message(s) of queue ${queue} were settled too late: their leases had run out`);
     return error;
@@ -358,7 +410,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
   /** To the topic of dead messages, or to the log where there is none. What that topic does not take comes again later. */
   async #bury(dead: readonly Dead[]): Promise<Error | undefined> {
     const { queue, logger, topicOf, send } = this.#options;
-    const { source, acks } = this.#opened as Opened;
+    const { source } = this.#opened as Opened;
     const topic = source.deadTopic ?? (await topicOf(`${queue}.dead`));
     const copy = ({ delivery, reason }: Dead) =>
       copyOf(delivery.message, { [deadReasonAttribute]: reasonText(reason) });
@@ -374,10 +426,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
         logger.error(`${what} is gone, as there is no ${topic}: ${settled.reason}: ${body.slice(0, 10_000)}`);
       else if (why !== undefined) logger.error(`${what} comes again in 10 minutes: ${errorText(why)}`, why);
     }
-    const errors = await Promise.all([
-      this.#settled(buried, (deliveries) => acks.ack(deliveries)),
-      this.#settled(left, (deliveries) => acks.lease(deliveries, maxLeaseSeconds)),
-    ]);
+    const errors = await Promise.all([this.#ack(buried), this.#lease(left, maxLeaseSeconds)]);
     return errors.find((error) => error !== undefined);
   }
 
@@ -385,6 +434,10 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     const tracked = call.finally(() => this.#settling.delete(tracked));
     this.#settling.add(tracked);
     return tracked;
+  }
+
+  get #maxHeld(): number {
+    return this.#options.maxHeld ?? 1_000;
   }
 
   #takeFailure(): Error {

@@ -28,6 +28,8 @@ export class Resources {
   readonly #options: PubSubBrokerOptions;
   readonly #defaultQueue: () => string;
   readonly #logger: () => Logger;
+  /** By queue. */
+  readonly #kept = new Map<string, Promise<void>>();
 
   constructor(clients: Clients, options: PubSubBrokerOptions, defaultQueue: () => string, logger: () => Logger) {
     this.#clients = clients;
@@ -66,6 +68,32 @@ export class Resources {
       exactlyOnce: found.enableExactlyOnceDelivery === true,
       deadTopic: found.deadLetterPolicy?.deadLetterTopic || undefined,
     };
+  }
+
+  /** Sees to it, once, that what is published to a queue is kept: a topic without a subscription keeps nothing. */
+  keep(queue: string): Promise<void> {
+    const known = this.#kept.get(queue);
+    if (known !== undefined) return known;
+    const keeping = this.#keep(queue).catch((error) => {
+      this.#kept.delete(queue);
+      throw error;
+    });
+    this.#kept.set(queue, keeping);
+    return keeping;
+  }
+
+  async #keep(queue: string): Promise<void> {
+    const topic = await this.topicOf(queue);
+    try {
+      const subscriptions = await this.#clients.call(`list the subscriptions of ${topic}`, ({ publisher }, options) =>
+        publisher.listTopicSubscriptions({ topic, pageSize: 1 }, { ...options, autoPaginate: false }),
+      );
+      if (subscriptions.length > 0) return;
+    } catch (error) {
+      if (isForbidden(error)) return;
+      if (!isMissing(error)) throw error;
+    }
+    await this.create(queue);
   }
 
   /** Creates the topic and the subscription of a queue, as far as they are missing. */

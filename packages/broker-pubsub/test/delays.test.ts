@@ -46,10 +46,10 @@ describe.skipIf(admin === undefined).concurrent('delayed messages', { timeout: 2
     expect(delivery?.redelivered).toBe(false);
   });
 
-  it('are left to the server beyond `maxHeld`, and are never early', async () => {
+  it.each([0, 2])('are left to the server beyond a `maxHeld` of %i, and are never early', async (maxHeld) => {
     const queue = newQueue();
     await admin?.create(queue);
-    const broker = open(host, { maxHeld: 2 });
+    const broker = open(host, { maxHeld });
     const consumer = await consume(broker, queue);
     const dueAtMs = Date.now() + 2_500;
     await broker.publish(Array.from({ length: 20 }, (_, i) => message(queue, String(i), { dueAtMs })));

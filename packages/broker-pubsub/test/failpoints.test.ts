@@ -16,6 +16,13 @@ describe.skipIf(pubsub === undefined || redis === undefined)('Pub/Sub', () => {
   const adapters = new URL('crashes/adapters.mjs', import.meta.url).href;
   testFailpoints(
     { describe, it, before: beforeAll, after: afterAll },
-    { name: 'Pub/Sub', adapters, redeliveryMs: 4_000, patienceMs: 20_000, ...(!all && { points: brokerPoints }) },
+    {
+      name: 'Pub/Sub',
+      adapters,
+      redeliveryMs: 4_000,
+      patienceMs: 30_000,
+      concurrency: 8,
+      ...(!all && { points: brokerPoints }),
+    },
   );
 });

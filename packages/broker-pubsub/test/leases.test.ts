@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Delivery } from '@machinery/core';
 import { pubsubServer } from '@machinery/services';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { Admin, closeAll, consume, message, newQueue, open, ownServer, take, takeWithin, uuidOf } from './setup.ts';
 
 const pubsub = await pubsubServer();
@@ -102,6 +102,24 @@ describe.skipIf(admin === undefined).concurrent('leases', { timeout: 20_000 }, (
     await sleep(2_500);
     await server.up();
     expect(await consumer.owns?.(delivery)).toBe(false);
+  });
+
+  it('are extended no more when nobody has them and they could not be given back', async () => {
+    const own = await ownServer();
+    if (own === undefined) return;
+    const { server, look } = own;
+    const queue = newQueue();
+    await look.create(queue);
+    const [broker, other] = [open(server.host), open(server.host)];
+    const consumer = await consume(broker, queue);
+    expect(await takeWithin(consumer, 50)).toEqual([]); // its pull waits on
+    await broker.publish([message(queue, '1')]);
+    await sleep(100); // and has the message now, for which nobody asks
+    await server.down();
+    await sleep(300);
+    await server.up();
+    const next = await vi.waitFor(() => consume(other, queue), 5_000);
+    expect((await take(next, 1, 5_000)).map(uuidOf)).toEqual(['1']);
   });
 
   it('given back are a redelivery at once when their task had begun', async () => {

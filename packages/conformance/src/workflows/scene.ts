@@ -157,14 +157,23 @@ export class Scene {
     assert.deepEqual(await this.#pending(), [], 'Expected nothing to be left in the queue');
   }
 
-  /** Stops the workers, and lets others run what is still in the queue, and what comes of that. */
+  /**
+   * Stops the workers, and lets others run what is still in the queue, and what comes of that. Where the broker cannot tell what is in there, one
+   * goes on with it.
+   */
   async swept(): Promise<void> {
     await this.#quit();
+    if (!this.tellsPending) await this.worker();
     while ((await this.#pending()).length > 0) {
       await this.worker();
       await this.drained();
       await this.#quit();
     }
+  }
+
+  /** Whether it is known what is in the queue. */
+  get tellsPending(): boolean {
+    return this.#servers[0]?.broker.capabilities.listPending === true;
   }
 
   /** Resolves when nothing waits in the queue; at once, where the broker cannot tell. */
