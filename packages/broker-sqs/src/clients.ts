@@ -40,7 +40,7 @@ export function clientsOf(options: ResolvedOptions): Clients {
 
 function configOf({ url, region, credentials, endpoint }: ResolvedOptions): SQSClientConfig {
   const { hostname, origin } = url === undefined ? {} : new URL(url);
-  const [, ofUrl] = /^sqs\.([\w-]+)\.amazonaws\.com/.exec(hostname ?? '') ?? [];
+  const [, ofUrl] = /(?:^|\.)sqs(?:-fips)?\.([a-z]+(?:-[a-z]+)+-\d+)\./.exec(hostname ?? '') ?? [];
   return {
     // A send whose answer was lost may be stored: whether it is sent again is not the SDK's to say. The rest is core's to try again.
     maxAttempts: 1,
@@ -69,7 +69,8 @@ function handler(requestTimeout: number, agent: { maxSockets?: number } = {}): R
   const options = { keepAlive: true, ...agent };
   return {
     connectionTimeout: connectTimeoutMs,
-    requestTimeout,
+    requestTimeout, // until the answer begins
+    socketTimeout: requestTimeout, // should it stop in the middle
     throwOnRequestTimeout: true,
     httpAgent: options,
     httpsAgent: options,

@@ -2,7 +2,7 @@
 // send twice is marked, so that the second run is looked at first.
 
 import { type Message, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
-import { errorText, type Logger, type Outcome } from '@machinery/core';
+import { errorText, type Logger } from '@machinery/core';
 import { type Attributes, bytesOf, textAttribute } from './bodies.ts';
 import { nextHop } from './delays.ts';
 import { dueAtAttribute, type Entry, queueAttribute, redeliveredAttribute } from './entries.ts';
@@ -20,7 +20,7 @@ export interface DelayMoverOptions {
   readonly logger: Logger;
 }
 
-/** How long the delay queue is left alone when it had little, in milliseconds: a hop may be late by minutes. */
+/** How long the delay queue is left alone when it had nothing, in milliseconds: a hop may be late by minutes. */
 const restMs = 60_000;
 /** How long a message that is being moved is hidden from others, in seconds. */
 const hiddenSeconds = 60;
@@ -30,7 +30,8 @@ export class DelayMover {
   readonly #ended: Promise<void>;
   #stopped = false;
   #wake: () => void = () => {};
-  #failed = false;
+  /** Queues that cannot be used now, for one warning each. */
+  readonly #failing = new Set<string>();
 
   constructor(options: DelayMoverOptions) {
     this.#options = options;
@@ -46,8 +47,11 @@ export class DelayMover {
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      const moved = await this.#move().catch((error) => this.#report(error));
-      if (moved < maxEntries) await this.#rest();
+      const moved = await this.#move().catch((error) => {
+        this.#report(this.#options.name, error);
+        return 0;
+      });
+      if (moved === 0) await this.#rest();
     }
   }
 
@@ -63,38 +67,43 @@ export class DelayMover {
     });
   }
 
-  #report(error: unknown): number {
-    const { logger, name } = this.#options;
-    const text = `Delayed messages are not moved, queue ${name} fails: ${errorText(error)}`;
-    logger[this.#failed ? 'debug' : 'warn'](text, error);
-    this.#failed = true;
-    return 0;
+  #report(queue: string, error: unknown): void {
+    const level = this.#failing.has(queue) ? 'debug' : 'warn';
+    this.#options.logger[level](`Delayed messages are not moved, queue ${queue} fails: ${errorText(error)}`, error);
+    this.#failing.add(queue);
   }
 
-  /** Answers how many messages have been moved. */
+  #recovered(queue: string): void {
+    if (this.#failing.delete(queue))
+      this.#options.logger.info(`Delayed messages are moved again, queue ${queue} works`);
+  }
+
+  /** Answers how many messages have been moved. One that cannot be is in nobody's way. */
   async #move(): Promise<number> {
     const { receivingClient, client, queues, name } = this.#options;
     const delayQueue = await queues.get(name);
     const messages = await this.#receive(receivingClient, delayQueue);
-    const moves = (await Promise.all(messages.map((message) => this.#moveOf(message, delayQueue)))).flat();
-    const moved: Receipt[] = [];
     const to = new Map<Queue, Move[]>();
-    for (const move of moves) to.set(move.queue, [...(to.get(move.queue) ?? []), move]);
-    const outcomes: Outcome[] = [];
-    for (const [queue, some] of to) {
-      const sent = await this.#options.publisher.send(
-        queue,
-        some.map(({ entry }) => entry),
-      );
-      outcomes.push(...sent);
-      moved.push(...some.filter((_, i) => sent[i]?.status === 'stored'));
-    }
-    const { error } = await new Receipts(client, delayQueue).delete(moved);
+    for (const move of await Promise.all(messages.map((message) => this.#moveOf(message, delayQueue))))
+      if (move !== undefined) to.set(move.queue, [...(to.get(move.queue) ?? []), move]);
+    const sent = await Promise.all([...to].map(([queue, moves]) => this.#send(queue, moves)));
+    const { done, error } = await new Receipts(client, delayQueue).delete(sent.flat());
     if (error !== undefined) throw error;
-    for (const outcome of outcomes) if (outcome.status !== 'stored') throw outcome.error;
-    if (this.#failed) this.#options.logger.info(`Delayed messages of queue ${name} are moved again`);
-    this.#failed = false;
-    return moved.length;
+    this.#recovered(name);
+    return done.length;
+  }
+
+  /** Answers those that are stored in the queue. */
+  async #send(queue: Queue, moves: readonly Move[]): Promise<Move[]> {
+    const outcomes = await this.#options.publisher.send(
+      queue,
+      moves.map(({ entry }) => entry),
+    );
+    for (const outcome of outcomes) {
+      if (outcome.status === 'stored') this.#recovered(queue.name);
+      else this.#report(queue.name, outcome.error);
+    }
+    return moves.filter((_, i) => outcomes[i]?.status === 'stored');
   }
 
   async #receive(client: SQSClient, { url, name }: Queue): Promise<Message[]> {
@@ -116,13 +125,13 @@ export class DelayMover {
   async #moveOf(
     { Body = '', ReceiptHandle, Attributes, MessageAttributes = {} }: Message,
     delayQueue: Queue,
-  ): Promise<Move[]> {
+  ): Promise<Move | undefined> {
     const target = MessageAttributes[queueAttribute]?.StringValue;
     if (target === undefined) {
       this.#options.logger.warn(`A message of queue ${delayQueue.name} does not say where to go and stays there`);
-      return [];
+      return undefined;
     }
-    const dueAtMs = Number(MessageAttributes[dueAtAttribute]?.StringValue ?? 0);
+    const dueAtMs = Number(MessageAttributes[dueAtAttribute]?.StringValue) || 0;
     const { to, delaySeconds } = nextHop(dueAtMs, Date.now());
     const isLast = to === 'its queue';
     const again = Number(Attributes?.ApproximateReceiveCount ?? 1) > 1;
@@ -138,8 +147,17 @@ export class DelayMover {
       delaySeconds,
       what: `a delayed message for queue ${target}`,
     };
-    const queue = isLast ? await this.#options.queues.get(target) : delayQueue;
-    return [{ queue, entry, receiptHandle: ReceiptHandle as string }];
+    const queue = isLast ? await this.#find(target) : delayQueue;
+    return queue && { queue, entry, receiptHandle: ReceiptHandle as string, receivedAt: performance.now() };
+  }
+
+  async #find(target: string): Promise<Queue | undefined> {
+    try {
+      return await this.#options.queues.get(target);
+    } catch (error) {
+      this.#report(target, error);
+      return undefined;
+    }
   }
 }
 

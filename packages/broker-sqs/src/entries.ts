@@ -74,18 +74,22 @@ function entryOf(signature: Signature, body: string, attributes: Attributes, mor
 /** Go: BrokerMessageGroupId and UUID. A later attempt has the same UUID, and would be swallowed for five minutes. */
 function groupOf(signature: Signature, { name }: Queue): Partial<Entry> {
   const { brokerMessageGroupId: groupId, uuid = '', headers } = signature;
-  if (!groupId)
+  if (groupId === undefined || !isId(groupId))
     throw new MachineryError(
       'ERR_MACHINERY_INVALID_SIGNATURE',
-      `${textOf(signature)} needs \`brokerMessageGroupId\`, since ${name} is a FIFO queue`,
+      `${textOf(signature)} needs a \`brokerMessageGroupId\` of 1 to 128 ASCII characters without spaces, since ${name} is a FIFO queue`,
     );
   const id = isLaterAttempt(signature) ? `${uuid}-${headers?.[attemptHeader]}` : uuid;
   return { groupId, deduplicationId: deduplicationIdOf(id) };
 }
 
-/** SQS takes 128 letters, digits and signs of ASCII. */
+/** What SQS takes for IDs: 128 letters, digits and signs of ASCII. */
+function isId(text: string): boolean {
+  return /^[!-~]{1,128}$/.test(text);
+}
+
 function deduplicationIdOf(text: string): string {
-  return /^[!-~]{1,128}$/.test(text) ? text : createHash('sha256').update(text).digest('hex');
+  return isId(text) ? text : createHash('sha256').update(text).digest('hex');
 }
 
 const attemptHeader = 'machinery-attempt';

@@ -7,7 +7,7 @@ interface ServiceError {
   readonly name?: string;
   readonly code?: string;
   readonly message?: string;
-  readonly $metadata?: { readonly httpStatusCode?: number };
+  readonly $metadata?: { readonly httpStatusCode?: number; readonly clockSkewCorrected?: boolean };
   readonly $retryable?: { readonly throttling?: boolean };
 }
 
@@ -15,6 +15,8 @@ interface ServiceError {
 const unsent =
   /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|EMFILE|CERT_|ERR_TLS|DEPTH_ZERO|UNABLE_TO|SELF_SIGNED)/;
 const throttled = /throttl|OverLimit|TooManyRequests|RequestLimitExceeded|SlowDown|BandwidthLimitExceeded/i;
+/** What provides credentials has none at this moment; the request was not sent. */
+const noCredentials = 'CredentialsProviderError';
 /** Credentials that others may have replaced by the next try. */
 const expired = /^(ExpiredToken|ExpiredTokenException|RequestExpired|TokenRefreshRequired|RequestTimeTooSkewed)$/;
 const noQueue = /QueueDoesNotExist|NonExistentQueue/;
@@ -38,7 +40,9 @@ export function brokerError(error: unknown, what: string): MachineryError {
 /** What became of the messages of a send that failed as a whole. */
 export function outcomeOf(error: unknown, what: string): Outcome {
   const mapped = brokerError(error, what);
-  if (mapped.code !== 'ERR_MACHINERY_BROKER_UNAVAILABLE') return failed(mapped, false);
+  // Who starts without credentials should hear it at once; a callback must not fail because their provider is away for a moment.
+  if (mapped.code !== 'ERR_MACHINERY_BROKER_UNAVAILABLE')
+    return failed(mapped, (error as ServiceError).name === noCredentials);
   return mayBeStored(error) ? { status: 'unknown', error: mapped } : failed(mapped, true);
 }
 
@@ -81,20 +85,27 @@ export function closedError(what: 'broker' | 'consumer'): MachineryError {
 
 function mayPass(error: unknown): boolean {
   const { name = '', $metadata, $retryable } = error as ServiceError;
-  if (name === 'CredentialsProviderError') return false;
-  const status = $metadata?.httpStatusCode;
+  if (name === noCredentials) return false;
+  const status = refusalOf(error);
   if (status === undefined) return !isProgrammingError(error);
-  return (
-    status >= 500 || status === 429 || $retryable?.throttling === true || throttled.test(name) || expired.test(name)
-  );
+  if (status >= 500 || status === 429 || $retryable?.throttling === true) return true;
+  // This machine's clock is wrong, and the SDK now signs by the service's
+  if ($metadata?.clockSkewCorrected === true) return true;
+  return throttled.test(name) || expired.test(name);
 }
 
 /** The request had left, and SQS did not refuse it. */
 function mayBeStored(error: unknown): boolean {
-  const { name = '', code = '', message = '', $metadata, $retryable } = error as ServiceError;
-  const status = $metadata?.httpStatusCode;
+  const { name = '', code = '', message = '', $retryable } = error as ServiceError;
+  const status = refusalOf(error);
   if (status !== undefined) return status >= 500 && status !== 503 && !throttled.test(name) && !$retryable?.throttling;
-  return !unsent.test(code) && !/without establishing a connection/.test(message);
+  return !unsent.test(code) && !/did not establish a connection/.test(message);
+}
+
+/** The status of an answer that refuses; undefined where there is none, or half of one that does not. */
+function refusalOf(error: unknown): number | undefined {
+  const { httpStatusCode = 0 } = (error as ServiceError).$metadata ?? {};
+  return httpStatusCode >= 400 ? httpStatusCode : undefined;
 }
 
 /** What the SDK refuses by itself: no region, an input that it cannot write. */

@@ -2,7 +2,7 @@
 // know whose a message is: once it has been visible, it may be anybody's.
 
 import type { Logger } from '@machinery/core';
-import type { Receipts } from './receipts.ts';
+import { hideableSeconds, type Receipts } from './receipts.ts';
 import type { SqsDelivery } from './sqs-delivery.ts';
 
 export interface InHandOptions {
@@ -61,18 +61,23 @@ export class InHand {
     return this.#options.visibilityTimeoutSeconds * 1_000;
   }
 
-  /** Renews what was taken or renewed a third of the timeout ago, so that half of it is never reached. */
+  /** Renews what was taken or renewed a third of the timeout ago, so that half of it is never reached, as far as SQS lets it. */
   async #beat(): Promise<void> {
-    const { receipts, visibilityTimeoutSeconds, logger, queue } = this.#options;
+    const { receipts, logger, queue } = this.#options;
     const now = performance.now();
+    const until = (one: SqsDelivery) => now + Math.min(this.#hiddenMs, hideableSeconds(one) * 1_000);
     const due = this.all.filter(
-      (one) => !one.isLeaving && now - one.renewedAt >= this.#hiddenMs / 3 && now < one.hiddenUntil,
+      (one) =>
+        !one.isLeaving &&
+        now - one.renewedAt >= this.#hiddenMs / 3 &&
+        now < one.hiddenUntil &&
+        one.hiddenUntil < until(one),
     );
     if (due.length === 0) return;
-    const { done, gone, error } = await receipts.hide(due, () => visibilityTimeoutSeconds);
+    const { done, gone, error } = await receipts.hide(due, () => this.#options.visibilityTimeoutSeconds);
     for (const delivery of done) {
       delivery.renewedAt = now;
-      delivery.hiddenUntil = now + this.#hiddenMs;
+      delivery.hiddenUntil = until(delivery);
     }
     for (const delivery of gone) delivery.hiddenUntil = 0;
     if (error !== undefined)

@@ -62,11 +62,13 @@ const defaults = {
 } as const;
 
 const url: Check = (value) =>
-  typeof value === 'string' && /^https?:\/\/[^/\s]+/.test(value) ? undefined : 'a URL with http:// or https://';
+  typeof value === 'string' && /^https?:\/\/[^/\s@]+(\/[^\s@]*)?$/.test(value)
+    ? undefined
+    : 'a URL with http:// or https://, and no user';
 const urls: Check = (value) =>
   objectOption(value) === undefined && Object.values(value as object).every((one) => url(one) === undefined)
     ? undefined
-    : 'an object of URLs with http:// or https://';
+    : 'an object of URLs with http:// or https://, and no user';
 const credentials: Check = (value) =>
   typeof value === 'function' || objectOption(value) === undefined ? undefined : 'credentials or a function';
 const client: Check = (value) =>
@@ -74,7 +76,7 @@ const client: Check = (value) =>
 
 /** @throws MachineryError ERR_MACHINERY_INVALID_OPTION */
 export function resolveOptions(options: SqsBrokerOptions): ResolvedOptions {
-  checkOptions('SqsBroker', maskedCredentials(options), {
+  checkOptions('SqsBroker', masked(options), {
     url: optionalOption(url),
     queueUrls: optionalOption(urls),
     region: optionalOption(stringOption),
@@ -99,10 +101,22 @@ export function resolveOptions(options: SqsBrokerOptions): ResolvedOptions {
   return { ...defaults, queueUrls: {}, ...given(options) };
 }
 
-/** Errors show wrong options, and these must not be shown. */
-function maskedCredentials(options: SqsBrokerOptions): SqsBrokerOptions {
-  if (objectOption(options) !== undefined || typeof options.credentials !== 'string') return options;
-  return { ...options, credentials: 'a text' as never };
+/** Errors show wrong options, and secrets must not be shown. */
+function masked(options: SqsBrokerOptions): SqsBrokerOptions {
+  if (objectOption(options) !== undefined) return options;
+  const { credentials, queueUrls } = options;
+  const shown: Record<string, unknown> = { ...options };
+  if (typeof credentials === 'string') shown.credentials = 'a text';
+  for (const name of ['url', 'endpoint'] as const) if (name in options) shown[name] = withoutUser(options[name]);
+  if (objectOption(queueUrls) === undefined)
+    shown.queueUrls = Object.fromEntries(
+      Object.entries(queueUrls as object).map(([name, one]) => [name, withoutUser(one)]),
+    );
+  return shown;
+}
+
+function withoutUser(text: unknown): unknown {
+  return typeof text === 'string' ? text.replace(/^([a-z+]+:\/\/)?.*@/is, '$1***@') : text;
 }
 
 function given(options: SqsBrokerOptions): SqsBrokerOptions {

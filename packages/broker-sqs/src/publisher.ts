@@ -2,7 +2,7 @@
 // standard queues are under way together; those to a FIFO queue follow each other, as its order is that of arrival.
 
 import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
-import { failed, MachineryError, type Outcome, stored } from '@machinery/core';
+import { errorText, failed, MachineryError, type Outcome, stored } from '@machinery/core';
 import type { Entry } from './entries.ts';
 import { isTooLong, outcomeOf, outcomeOfEntry } from './errors.ts';
 import type { Queue } from './queues.ts';
@@ -81,7 +81,7 @@ export class Publisher {
 
   async #sendBatch(queue: Queue, batch: readonly Entry[]): Promise<Outcome[]> {
     const [first] = batch as [Entry];
-    if (first.bytes > this.#maxBytes) return [tooLarge(first, this.#maxBytes)]; // alone in its batch
+    if (first.bytes > this.#maxBytes) return [tooLarge(first, `SQS takes ${this.#maxBytes}`)]; // alone in its batch
     try {
       const { Successful = [], Failed = [] } = await this.#client.send(
         new SendMessageBatchCommand({ QueueUrl: queue.url, Entries: batch.map(requestEntry) }),
@@ -101,7 +101,7 @@ export class Publisher {
           ...(await this.#sendBatch(queue, batch.slice(half))),
         ];
       }
-      if (isTooLong(error)) return [tooLarge(first, this.#maxBytes, error)];
+      if (isTooLong(error)) return [tooLarge(first, `queue ${queue.name} refuses it: ${errorText(error)}`, error)];
       return batch.map(({ what }) => outcomeOf(error, `store ${what} in queue ${queue.name}`));
     }
   }
@@ -128,8 +128,8 @@ function overtaking({ what, groupId }: Entry): Outcome {
   return failed(new MachineryError('ERR_MACHINERY_BROKER_UNAVAILABLE', text), true);
 }
 
-function tooLarge({ what, bytes }: Entry, maxBytes: number, cause?: unknown): Outcome {
-  const text = `${what} has ${bytes} bytes with its attributes, more than SQS takes (${maxBytes})`;
+function tooLarge({ what, bytes }: Entry, why: string, cause?: unknown): Outcome {
+  const text = `${what} has ${bytes} bytes with its attributes, ${why}`;
   return failed(new MachineryError('ERR_MACHINERY_MESSAGE_TOO_LARGE', text, { cause }), false);
 }
 

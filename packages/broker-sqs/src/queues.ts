@@ -13,7 +13,8 @@ export interface Queue {
 export class Queues {
   readonly #options: ResolvedOptions;
   readonly #client: SQSClient;
-  readonly #known = new Map<string, Queue>();
+  /** Known, or being asked for: once for all that want to know. */
+  readonly #known = new Map<string, Promise<Queue>>();
 
   constructor(options: ResolvedOptions, client: SQSClient) {
     this.#options = options;
@@ -21,14 +22,19 @@ export class Queues {
   }
 
   /** @throws MachineryError where SQS was asked and has no such queue. */
-  async get(name: string): Promise<Queue> {
+  get(name: string): Promise<Queue> {
     let queue = this.#known.get(name);
     if (queue === undefined) {
-      const url = this.#given(name) ?? (await this.#ask(name));
-      queue = { name, url, isFifo: url.endsWith('.fifo') };
+      queue = this.#find(name);
       this.#known.set(name, queue);
+      queue.catch(() => this.#known.delete(name)); // it may be there the next time
     }
     return queue;
+  }
+
+  async #find(name: string): Promise<Queue> {
+    const url = this.#given(name) ?? (await this.#ask(name));
+    return { name, url, isFifo: url.endsWith('.fifo') };
   }
 
   #given(name: string): string | undefined {

@@ -13,6 +13,8 @@ import type { Queue } from './queues.ts';
 /** A received message, or what is known of one. */
 export interface Receipt {
   readonly receiptHandle: string;
+  /** By performance.now(). */
+  readonly receivedAt: number;
 }
 
 export interface Settled<R> {
@@ -23,8 +25,16 @@ export interface Settled<R> {
   readonly error: Error | undefined;
 }
 
-/** The longest that a message can be hidden, in seconds, counted from when it was received. */
-export const maxHiddenSeconds = 43_200;
+/**
+ * The longest that a message can be hidden, in seconds from when it was received: to ask for more is refused. A minute less than the service's limit, which
+ * counts from the begin of the request that received it.
+ */
+const maxHiddenSeconds = 43_200 - 60;
+
+/** The longest that a message can be hidden from now on, in seconds. */
+export function hideableSeconds({ receivedAt }: Receipt): number {
+  return Math.max(0, Math.floor(maxHiddenSeconds - (performance.now() - receivedAt) / 1_000));
+}
 
 export class Receipts<R extends Receipt> {
   readonly #client: SQSClient;
@@ -47,7 +57,7 @@ export class Receipts<R extends Receipt> {
     );
   }
 
-  /** Hides them for so many seconds from now, 0 for none. Never rejects. */
+  /** Hides them for so many seconds from now, or for as long as SQS lets them be hidden; 0 for none. Never rejects. */
   hide(receipts: readonly R[], seconds: (receipt: R) => number): Promise<Settled<R>> {
     return this.#inBatches(receipts, 'change the visibility of messages', (batch) =>
       this.#client.send(
@@ -56,7 +66,7 @@ export class Receipts<R extends Receipt> {
           Entries: batch.map((receipt, i) => ({
             Id: String(i),
             ReceiptHandle: receipt.receiptHandle,
-            VisibilityTimeout: Math.min(seconds(receipt), maxHiddenSeconds),
+            VisibilityTimeout: Math.min(seconds(receipt), hideableSeconds(receipt)),
           })),
         }),
       ),

@@ -66,6 +66,7 @@ export class Receiver {
       onMessages(Messages);
     } catch (error) {
       this.#asked -= count;
+      this.#parallel = 1;
       onError(brokerError(error, `receive from queue ${queue.name}`));
     }
   }

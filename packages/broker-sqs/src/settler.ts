@@ -1,7 +1,7 @@
 // What becomes of deliveries: deleted, made visible again, hidden for a while, replaced by a copy, or left to the queue. What could not be
 // done is tried again with the next call.
 
-import type { Settlement } from '@machinery/core';
+import type { Outcome, Settlement } from '@machinery/core';
 import { Acks } from './acks.ts';
 import { bytesOf, textAttribute } from './bodies.ts';
 import type { DeadLetters } from './dead-letters.ts';
@@ -9,7 +9,7 @@ import { type Entry, redeliveredAttribute } from './entries.ts';
 import type { InHand } from './in-hand.ts';
 import type { Publisher } from './publisher.ts';
 import type { Queue } from './queues.ts';
-import { maxHiddenSeconds, type Receipts, type Settled } from './receipts.ts';
+import type { Receipts, Settled } from './receipts.ts';
 import type { SqsDelivery } from './sqs-delivery.ts';
 
 type SqsSettlement = Settlement<SqsDelivery>;
@@ -127,6 +127,7 @@ export class Settler {
   }
 
   #wayOf(settlement: SqsSettlement): Way {
+    if (settlement.delivery.isReplaced) return 'delete';
     if (settlement.kind === 'dead') return 'bury';
     if (settlement.kind === 'ack') return settlement.leave ? 'leave' : 'delete';
     return this.#countsTooFar(settlement.delivery) ? 'copy' : 'hide';
@@ -172,9 +173,12 @@ export class Settler {
       settled.map((settlement) => this.#copyOf(settlement)),
     );
     const copied = settled.filter((_, i) => outcomes[i]?.status === 'stored').map(({ delivery }) => delivery);
-    const error = await this.#delete(copied);
-    for (const outcome of outcomes) if (outcome.status !== 'stored') return outcome.error;
-    return error;
+    for (const delivery of copied) delivery.isReplaced = true;
+    // It has no room for one attribute more, or its worker must not send: it goes on counting.
+    const refused = settled.filter((_, i) => isRefused(outcomes[i]));
+    const [deleteError, hideError] = await Promise.all([this.#delete(copied), this.#hide(refused)]);
+    for (const outcome of outcomes) if (outcome.status !== 'stored' && !isRefused(outcome)) return outcome.error;
+    return deleteError ?? hideError;
   }
 
   #copyOf(settlement: SqsSettlement): Entry {
@@ -192,9 +196,10 @@ export class Settler {
   async #buryOne(settlement: SqsSettlement): Promise<Error | undefined> {
     const { delivery } = settlement;
     const { reason } = settlement as SqsSettlement & { readonly kind: 'dead' };
-    if (await this.#options.deadLetters.store(delivery, reason)) return this.#delete([delivery]);
+    delivery.isReplaced = await this.#options.deadLetters.store(delivery, reason);
+    if (delivery.isReplaced) return this.#delete([delivery]);
     const seconds = deadHiddenSeconds * 4 ** Math.min(delivery.receiveCount - 1, 10);
-    const { error } = await this.#hideAll([delivery], () => Math.min(seconds, maxHiddenSeconds));
+    const { error } = await this.#hideAll([delivery], () => seconds);
     if (error === undefined) this.#done(delivery, false);
     return error;
   }
@@ -202,6 +207,10 @@ export class Settler {
   #done(delivery: SqsDelivery, deleted: boolean): void {
     if (this.#options.inHand.remove(delivery)) this.#options.onSettled(delivery, deleted);
   }
+}
+
+function isRefused(outcome: Outcome | undefined): boolean {
+  return outcome?.status === 'failed' && !outcome.retryable;
 }
 
 type Way = 'delete' | 'leave' | 'hide' | 'copy' | 'bury';

@@ -15,6 +15,7 @@ import {
   MachineryError,
   type Message,
   type Outcome,
+  UnderWay,
 } from '@machinery/core';
 import { type Clients, clientsOf } from './clients.ts';
 import { DeadLetters } from './dead-letters.ts';
@@ -37,7 +38,7 @@ export class SqsBroker implements Broker {
   readonly #queues: Queues;
   readonly #publisher: Publisher;
   readonly #consumers = new Set<SqsConsumer>();
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #underWay = new UnderWay();
   #mover: DelayMover | undefined;
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
   #closed: Promise<void> | undefined;
@@ -63,7 +64,7 @@ export class SqsBroker implements Broker {
 
   /** Outcomes: `failed`, retryable, when SQS is away or throttles; for good when it refuses; `unknown` when a request had left and nobody answered. */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
-    return this.#tracked(this.#publish(messages));
+    return this.#underWay.during(() => this.#publish(messages));
   }
 
   async #publish(messages: readonly Message[]): Promise<Outcome[]> {
@@ -96,6 +97,11 @@ export class SqsBroker implements Broker {
 
   async consume({ queue: name, maxInHand }: ConsumeOptions): Promise<Consumer> {
     if (this.#closed !== undefined) throw closedError('broker');
+    if (name === this.#options.delayQueue)
+      throw new MachineryError(
+        'ERR_MACHINERY_INVALID_OPTION',
+        `Queue ${name} is the \`delayQueue\`: no worker consumes it`,
+      );
     const queue = await this.#existing(name);
     if (this.#closed !== undefined) throw closedError('broker');
     const { sending: client, receiving: receivingClient } = this.#clients;
@@ -156,22 +162,17 @@ export class SqsBroker implements Broker {
 
   #forget(consumer: SqsConsumer): void {
     this.#consumers.delete(consumer);
-    void this.#tracked(consumer.drained());
-    if (this.#consumers.size > 0) return;
-    if (this.#mover !== undefined) void this.#tracked(this.#mover.stop());
+    void this.#underWay.during(() => consumer.drained());
+    const mover = this.#mover;
+    if (mover === undefined || this.#consumers.size > 0) return;
+    void this.#underWay.during(() => mover.stop());
     this.#mover = undefined;
   }
 
   async #close(): Promise<void> {
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
-    await Promise.allSettled(this.#underWay);
+    await this.#underWay.none();
     this.#clients.close();
-  }
-
-  #tracked<T>(call: Promise<T>): Promise<T> {
-    const tracked = call.finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
-    return tracked;
   }
 }
 

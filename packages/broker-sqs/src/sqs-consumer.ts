@@ -29,7 +29,7 @@ export interface SqsConsumerOptions {
   readonly onClose: (consumer: SqsConsumer) => void;
 }
 
-/** How long messages may lie here while nobody asks for them, in milliseconds: the worker is paused. */
+/** How long messages may lie here while nobody asks for them, in milliseconds: the worker is paused, or busy. */
 const maxIdleMs = 200;
 /** What is early by less waits here; more is hidden again. */
 const maxHoldMs = 1_000;
@@ -161,6 +161,7 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
       const timer = setTimeout(() => {
         this.#holds.delete(timer);
         this.#offer(delivery);
+        this.#restLater(); // all slots may be taken by now
       }, Math.ceil(earlyMs));
       timer.unref();
       this.#holds.add(timer);
@@ -192,7 +193,7 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
     this.#wake?.(); // there is room
   }
 
-  /** A paused worker asks for nothing, and would keep what it was sent from the others. */
+  /** A worker that asks for nothing would keep what it was sent from the others. */
   #restLater(): void {
     clearTimeout(this.#idle);
     if (this.#isAsked || this.#buffer.length === 0) return;

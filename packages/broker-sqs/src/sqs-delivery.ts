@@ -19,11 +19,14 @@ export class SqsDelivery implements Delivery {
   readonly receiveCount: number;
   /** It must not be handed out before, Unix milliseconds. */
   readonly dueAtMs: number;
-  /** When it was last taken or renewed, and until when it is hidden from others, by performance.now(). */
-  renewedAt = performance.now();
+  /** When it was taken, when it was last taken or renewed, and until when it is hidden from others, by performance.now(). */
+  readonly receivedAt = performance.now();
+  renewedAt = this.receivedAt;
   hiddenUntil: number;
   /** It is being settled. */
   isLeaving = false;
+  /** A copy is stored in its place: all there is to do is to delete it. */
+  isReplaced = false;
 
   constructor(
     { Body = '', ReceiptHandle, MessageId, Attributes = {}, MessageAttributes = {} }: SqsMessage,

@@ -1,6 +1,6 @@
 // Delays: whole seconds, never early, and hops through a queue of their own.
 
-import { ChangeMessageVisibilityCommand, SendMessageCommand } from '@aws-sdk/client-sqs';
+import { ChangeMessageVisibilityCommand, SendMessageBatchCommand, SendMessageCommand } from '@aws-sdk/client-sqs';
 import { silentLogger } from '@machinery/core';
 import { sqsServer } from '@machinery/services';
 import { afterAll, describe, expect, it, vi } from 'vitest';
@@ -87,6 +87,20 @@ describe('delays', { timeout: 30_000 }, () => {
     expect(Date.now()).toBeGreaterThanOrEqual(dueAtMs);
   });
 
+  it('that a worker has waited out without a free slot are over for others, too', async () => {
+    const queue = await newQueue();
+    const early = { DataType: 'String', StringValue: String(Date.now() + 700) };
+    const QueueUrl = `${sqs.url}/${queue}`;
+    const [MessageBody, MessageAttributes] = [message(queue, 'early').body, { 'machinery-due-at': early }];
+    await raw(sqs).send(new SendMessageCommand({ QueueUrl, MessageBody, MessageAttributes }));
+    const busy = await consume(open(sqs), queue, 1);
+    const taking = take(busy, 1, { acks: false });
+    await vi.waitFor(async () => expect((await counts(raw(sqs), QueueUrl)).inHand).toBe(1));
+    await open(sqs).publish([message(queue, 'now')]);
+    expect((await taking).map(uuidOf)).toEqual(['now']);
+    expect((await take(await consume(open(sqs), queue), 1)).map(uuidOf)).toEqual(['early']);
+  });
+
   it('of more than 15 minutes are refused without a delay queue, by the capability and by the broker', async () => {
     const queue = await newQueue();
     const broker = open(sqs);
@@ -159,6 +173,28 @@ describe('delays', { timeout: 30_000 }, () => {
     );
     const [delivery] = await take(await consume(open(sqs, { delayQueue }), queue), 1);
     expect(delivery?.redelivered).toBe(true);
+  });
+
+  it("hop: a message that cannot be moved is in nobody's way", async () => {
+    const [queue, delayQueue] = [await newQueue(), await newQueue()];
+    const to = (target: string) => ({ 'machinery-queue': { DataType: 'String', StringValue: target } });
+    for (let from = 0; from < 30; from += 10) {
+      const Entries = Array.from({ length: 10 }, (_, i) => ({
+        Id: `${i}`,
+        MessageBody: message(queue, `${from + i}`).body,
+        MessageAttributes: to(from + i === 5 ? 'gone' : queue),
+      }));
+      await raw(sqs).send(new SendMessageBatchCommand({ QueueUrl: `${sqs.url}/${delayQueue}`, Entries }));
+    }
+    expect(await take(await consume(open(sqs, { delayQueue }), queue), 29)).toHaveLength(29);
+    expect(await counts(raw(sqs), `${sqs.url}/${delayQueue}`)).toEqual({ visible: 0, inHand: 1, delayed: 0 });
+  });
+
+  it('hop: no worker consumes the delay queue', async () => {
+    const delayQueue = await newQueue();
+    await expect(consume(open(sqs, { delayQueue }), delayQueue)).rejects.toMatchObject({
+      code: 'ERR_MACHINERY_INVALID_OPTION',
+    });
   });
 
   it('hop: a worker says once that the delay queue is gone', async () => {

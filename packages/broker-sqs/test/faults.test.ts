@@ -2,11 +2,12 @@
 
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DeleteQueueCommand } from '@aws-sdk/client-sqs';
+import { DeleteQueueCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { type Delivery, defineTask, int64, type Message, type Outcome, Server, silentLogger } from '@machinery/core';
 import { MemoryBackend } from '@machinery/core/memory';
 import { startSqs } from '@machinery/services';
 import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { SqsBroker } from '../src/index.ts';
 import { type HttpProxy, httpProxy, type Request, refusal } from './http-proxy.ts';
 import { consume, counts, message, newName, open, raw, take, uuidOf } from './setup.ts';
 
@@ -48,6 +49,7 @@ describe('publishing', { timeout: 30_000 }, () => {
     ['no rights', refusal(403, 'AccessDenied'), refused],
     ['a wrong key', refusal(403, 'InvalidClientTokenId'), refused],
     ['no queue', refusal(400, 'QueueDoesNotExist'), refused],
+    ['a clock that is wrong', { ...refusal(403, 'SignatureDoesNotMatch'), date: new Date(0) }, unavailable],
   ])('says what %s means, and never sends again by itself', async (_, answer, expected) => {
     const { queue, proxy, broker } = await scene();
     failing(proxy, 'SendMessageBatch', () => answer, 9);
@@ -73,6 +75,36 @@ describe('publishing', { timeout: 30_000 }, () => {
     } finally {
       await sqs.kill('SIGCONT');
     }
+  });
+
+  it('takes an answer that begins and never ends for lost', async () => {
+    const { queue, proxy } = await scene();
+    const broker = open(sqs, { endpoint: proxy.url, requestTimeoutMs: 300 });
+    failing(proxy, 'SendMessageBatch', () => 'stall');
+    expect((await broker.publish([message(queue, '1')])).map(summary)).toEqual(['unknown']);
+  });
+
+  it('knows that nothing was sent when there was no connection in time', async () => {
+    const { queue, proxy } = await scene();
+    const requestHandler = { connectionTimeout: 200, requestTimeout: 1_000, httpAgent: { maxSockets: 1 } };
+    const client = new SQSClient({ endpoint: proxy.url, maxAttempts: 1, requestHandler });
+    onTestFinished(() => client.destroy());
+    const broker = open(sqs, { client });
+    failing(proxy, 'SendMessageBatch', () => 'silence');
+    void broker.publish([message(queue, '1')]); // which keeps the only socket
+    await vi.waitFor(() => expect(proxy.count('SendMessageBatch')).toBe(1));
+    expect((await broker.publish([message(queue, '2')])).map(summary)).toEqual([unavailable]);
+  });
+
+  it('may be tried again when credentials cannot be had for a moment', async () => {
+    const { queue } = await scene();
+    const none = Object.assign(new Error('Could not load credentials'), { name: 'CredentialsProviderError' });
+    const broker = open(sqs, { credentials: () => Promise.reject(none) });
+    const [outcome] = await broker.publish([message(queue, '1')]);
+    expect(summary(outcome)).toBe('failed ERR_MACHINERY_BROKER_FAILED true');
+    await expect(broker.consume({ queue, tag: 't', slots: 1, maxInHand: 2 })).rejects.toMatchObject({
+      code: 'ERR_MACHINERY_BROKER_FAILED', // a worker that has none says so at once
+    });
   });
 
   it('looks at each entry that failed', async () => {
@@ -110,6 +142,15 @@ describe('publishing', { timeout: 30_000 }, () => {
     const outcomes = await broker.publish(Array.from({ length: 10 }, (_, i) => message(queue, `${i}`)));
     expect(outcomes.map(summary)).toEqual(Array(10).fill('stored'));
     expect((await counts(raw(sqs), url)).visible).toBe(10);
+  });
+
+  it('says what a queue with a lower limit says', async () => {
+    const { queue, proxy, broker } = await scene();
+    const text = 'One or more parameters are invalid. Reason: Message must be shorter than 1024 bytes.';
+    failing(proxy, 'SendMessageBatch', () => refusal(400, 'InvalidParameterValue', text));
+    const [outcome] = await broker.publish([message(queue, '1')]);
+    expect(summary(outcome)).toBe('failed ERR_MACHINERY_MESSAGE_TOO_LARGE false');
+    expect((outcome as { error: Error }).error.message).toContain('shorter than 1024 bytes');
   });
 
   it('keeps to ten messages and the limit of bytes in a request', async () => {
@@ -166,6 +207,37 @@ describe('settling', { timeout: 30_000 }, () => {
       .map(({ input }) => input.Entries?.length);
     expect(deleted).toEqual([3, 2]);
     expect((await counts(raw(sqs), url)).inHand).toBe(1); // what the test said was deleted
+  });
+
+  /** A message that was received so often that it goes back as a copy. */
+  const worn = async (queue: string, url: string, broker: SqsBroker, body = message(queue, '1').body) => {
+    const client = raw(sqs);
+    await client.send(new SendMessageCommand({ QueueUrl: url, MessageBody: body }));
+    for (let times = 0; times < 4; times++)
+      await client.send(new ReceiveMessageCommand({ QueueUrl: url, VisibilityTimeout: 0 }));
+    const consumer = await consume(broker, queue);
+    const [delivery] = (await take(consumer, 1, { acks: false })) as [Delivery];
+    expect(delivery.deliveryCount).toBe(5);
+    return { consumer, delivery };
+  };
+
+  it('makes one copy of what goes back, however often it must be deleted', async () => {
+    const { queue, proxy, broker, url } = await scene();
+    const { consumer, delivery } = await worn(queue, url, broker);
+    failing(proxy, 'DeleteMessageBatch', () => refusal(503, 'ServiceUnavailable'), 2);
+    await expect(consumer.settle([{ kind: 'requeue', position: 'back', delivery }])).rejects.toThrow();
+    await expect(consumer.settle([])).rejects.toThrow();
+    await consumer.settle([]);
+    expect(await counts(raw(sqs), url)).toEqual({ visible: 1, inHand: 0, delayed: 0 });
+    expect(await take(consumer, 1)).toMatchObject([{ redelivered: true, deliveryCount: 1 }]);
+  });
+
+  it('gives back what cannot be copied', async () => {
+    const { queue, proxy, url } = await scene();
+    const broker = open(sqs, { endpoint: proxy.url, maxMessageBytes: 1_024 });
+    const { consumer, delivery } = await worn(queue, url, broker, 'x'.repeat(1_020));
+    await consumer.settle([{ kind: 'requeue', position: 'back', delivery }]);
+    expect(await take(consumer, 1)).toMatchObject([{ deliveryCount: 6 }]);
   });
 
   it('lets go of a message that is no longer its own', async () => {

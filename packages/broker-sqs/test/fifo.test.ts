@@ -22,17 +22,22 @@ const inGroup = (queue: string, uuid: string, brokerMessageGroupId = 'a') =>
   message(queue, uuid, { brokerMessageGroupId });
 
 describe('a FIFO queue', { timeout: 30_000 }, () => {
-  it('refuses a message without a group, names it, and stores the others', async () => {
+  it('refuses a message without a group that SQS takes, names it, and stores the others', async () => {
     const queue = await fifo();
-    const outcomes = await open(sqs).publish([inGroup(queue, '1'), message(queue, '2'), inGroup(queue, '3')]);
-    expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'failed', 'stored']);
-    expect(outcomes[1]).toMatchObject({
-      retryable: false,
-      error: {
-        code: 'ERR_MACHINERY_INVALID_SIGNATURE',
-        message: `task task (2) needs \`brokerMessageGroupId\`, since ${queue} is a FIFO queue`,
-      },
-    });
+    const groups = ['a', undefined, 'b', '', 'two words', 'x'.repeat(129)];
+    const outcomes = await open(sqs).publish(
+      groups.map((group, i) => message(queue, `${i}`, group === undefined ? {} : { brokerMessageGroupId: group })),
+    );
+    const { length } = outcomes.filter(({ status }) => status === 'stored');
+    expect(length).toBe(2);
+    for (const i of [1, 3, 4, 5])
+      expect(outcomes[i]).toMatchObject({
+        retryable: false,
+        error: {
+          code: 'ERR_MACHINERY_INVALID_SIGNATURE',
+          message: `task task (${i}) needs a \`brokerMessageGroupId\` of 1 to 128 ASCII characters without spaces, since ${queue} is a FIFO queue`,
+        },
+      });
   });
 
   it('has the group and the UUID of a task, as Go writes them, so that a second send is swallowed', async () => {

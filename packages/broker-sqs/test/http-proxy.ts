@@ -11,8 +11,15 @@ export interface Request {
   readonly input: Readonly<Record<string, unknown>> & { readonly Entries?: readonly { readonly Id: string }[] };
 }
 
-/** In place of the service's answer; `cut`: the connection ends without one, after the service has had the request. */
-export type Answer = { readonly status: number; readonly body: object } | 'cut';
+/**
+ * In place of the service's answer; `cut`: the connection ends without one, after the service has had the request; `silence`: there is none;
+ * `stall`: it begins, and never ends.
+ */
+export type Answer =
+  | { readonly status: number; readonly body: object; readonly date?: Date }
+  | 'cut'
+  | 'silence'
+  | 'stall';
 
 export class HttpProxy {
   url = '';
@@ -32,9 +39,15 @@ export class HttpProxy {
     const one: Request = { action, input: JSON.parse(body.toString()) };
     this.requests.push(one);
     const answer = this.answer(one);
+    if (answer === 'silence') return;
+    if (answer === 'stall') {
+      outgoing.writeHead(200, { 'content-type': 'application/x-amz-json-1.0' }).write('{');
+      return;
+    }
     if (answer !== undefined && answer !== 'cut') {
-      outgoing.writeHead(answer.status, { 'content-type': 'application/x-amz-json-1.0' });
-      outgoing.end(JSON.stringify(answer.body));
+      const { status, body: content, date = new Date() } = answer;
+      outgoing.writeHead(status, { 'content-type': 'application/x-amz-json-1.0', date: date.toUTCString() });
+      outgoing.end(JSON.stringify(content));
       return;
     }
     const { method, url: path, headers } = incoming;
@@ -66,6 +79,6 @@ export async function httpProxy({ url }: SqsServer): Promise<HttpProxy> {
 }
 
 /** What SQS answers when it refuses. */
-export function refusal(status: number, name: string, message = 'made by the test'): Answer {
+export function refusal(status: number, name: string, message = 'made by the test'): { status: number; body: object } {
   return { status, body: { __type: `com.amazonaws.sqs#${name}`, message } };
 }

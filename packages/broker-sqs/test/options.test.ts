@@ -2,14 +2,16 @@
 
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
+import { clientsOf } from '../src/clients.ts';
 import { SqsBroker } from '../src/index.ts';
+import { resolveOptions } from '../src/options.ts';
 
 describe('options of SqsBroker', () => {
   const client = new SQSClient({ region: 'eu-central-1' });
   it.each([
     [
       { url: 'sqs.amazonaws.com' },
-      'expected `url` to be a URL with http:// or https://, got `sqs.amazonaws.com` (string)',
+      'expected `url` to be a URL with http:// or https://, and no user, got `sqs.amazonaws.com` (string)',
     ],
     [{ queueUrls: { a: 'b' } }, 'expected `queueUrls` to be an object of URLs'],
     [
@@ -30,6 +32,23 @@ describe('options of SqsBroker', () => {
   it('do not show a secret', () => {
     expect(() => new SqsBroker({ credentials: 'hunter2' as never })).toThrow(/credentials/);
     expect(() => new SqsBroker({ credentials: 'hunter2' as never })).not.toThrow(/hunter2/);
+    for (const url of ['https://me:hunter2@sqs.amazonaws.com/1', 'redis://:hunter2@redis', 'me:hunter2@sqs'])
+      for (const options of [{ url }, { endpoint: url }, { queueUrls: { a: url } }]) {
+        expect(() => new SqsBroker(options)).toThrow(/no user, got .*\*\*\*@/);
+        expect(() => new SqsBroker(options)).not.toThrow(/hunter2/);
+      }
+  });
+
+  it.each([
+    ['https://sqs.eu-central-1.amazonaws.com/123456789012', 'eu-central-1'],
+    ['https://sqs.cn-north-1.amazonaws.com.cn/123456789012', 'cn-north-1'],
+    ['https://sqs-fips.us-gov-west-1.amazonaws.com/123456789012', 'us-gov-west-1'],
+    ['https://sqs.ap-southeast-2.api.aws/123456789012', 'ap-southeast-2'],
+    ['https://vpce-0a1b.sqs.us-east-2.vpce.amazonaws.com/123456789012', 'us-east-2'],
+  ])('know the region of %s', async (url, region) => {
+    const { sending, close } = clientsOf(resolveOptions({ url }));
+    expect(await sending.config.region()).toBe(region);
+    close();
   });
 
   it('may all be absent', () => {

@@ -124,4 +124,11 @@ describe('requests', { timeout: 30_000 }, () => {
     );
     expect(await take(await consume(broker, 'given'), 1)).toHaveLength(1);
   });
+
+  it('ask for the URL of a queue once, however many messages are for it', async () => {
+    const { queue, proxy } = await scene();
+    const broker = open(sqs, { url: undefined as never, endpoint: proxy.url });
+    await broker.publish(Array.from({ length: 20 }, (_, i) => message(queue, `${i}`)));
+    expect(proxy.requests.map(({ action }) => action)).toEqual(['GetQueueUrl', 'SendMessageBatch', 'SendMessageBatch']);
+  });
 });

@@ -1,11 +1,13 @@
 // Messages stay hidden while they are in hand, come again when their worker dies, and are visible at once when it stops.
 
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs';
 import { currentTask, type Delivery, defineTask, int64, Server, silentLogger } from '@machinery/core';
 import { MemoryBackend } from '@machinery/core/memory';
 import { sqsServer } from '@machinery/services';
-import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { SqsDelivery } from '../src/sqs-delivery.ts';
 import { httpProxy, refusal } from './http-proxy.ts';
 import { consume, counts, message, newName, open, raw, receive, take, uuidOf } from './setup.ts';
 
@@ -38,6 +40,32 @@ describe('a message in hand', { timeout: 30_000 }, () => {
     expect(taken.every((delivery) => consumer.owns?.(delivery))).toBe(true);
     await consumer.settle(taken.map((delivery) => ({ kind: 'ack', delivery })));
     expect(await counts(raw(sqs), `${sqs.url}/${queue}`)).toEqual({ visible: 0, inHand: 0, delayed: 0 });
+  });
+
+  it('is renewed for the twelve hours that SQS allows in all, and is lost then', async () => {
+    const queue = await newQueue();
+    const proxy = await httpProxy(sqs);
+    const broker = open(sqs, { endpoint: proxy.url, visibilityTimeoutSeconds: 18_000 });
+    await broker.publish([message(queue, '1')]);
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const consumer = await consume(broker, queue);
+    const [delivery] = (await take(consumer, 1, { acks: false })) as [SqsDelivery];
+    const passed = (seconds: number) => vi.advanceTimersByTimeAsync(seconds * 1_000);
+    for (let renewals = 0; renewals < 5; renewals++) {
+      await passed(3_000);
+      await passed(3_000);
+      while (delivery.renewedAt < performance.now()) await sleep(5); // which is real
+    }
+    const asked = proxy.requests
+      .filter(({ action }) => action === 'ChangeMessageVisibilityBatch')
+      .map(({ input }) => (input.Entries as readonly { VisibilityTimeout?: number }[])[0]?.VisibilityTimeout);
+    expect(asked).toEqual([18_000, 18_000, 18_000, 18_000, expect.closeTo(43_140 - 30_000, -1)]);
+    await passed(13_000);
+    expect(consumer.owns?.(delivery)).toBe(true);
+    await passed(200);
+    expect(consumer.owns?.(delivery)).toBe(false);
+    expect(proxy.count('ChangeMessageVisibilityBatch')).toBe(asked.length);
   });
 
   it("is nobody's when it could not be renewed, and what became of it here is ignored", async () => {
@@ -163,5 +191,28 @@ describe('messages that nobody finishes', { timeout: 40_000 }, () => {
     expect(request?.input.Entries).toMatchObject([{ VisibilityTimeout: 60 }]);
     await consumer.close();
     expect(await counts(raw(sqs), `${sqs.url}/${queue}`)).toEqual({ visible: 0, inHand: 1, delayed: 0 });
+  });
+
+  it('that are no signature are hidden for as long as SQS takes, when they have come again and again', async () => {
+    const queue = await newQueue();
+    const proxy = await httpProxy(sqs);
+    const consumer = await consume(open(sqs, { endpoint: proxy.url }), queue);
+    const Messages = [
+      {
+        MessageId: '1',
+        ReceiptHandle: '1',
+        Body: 'nonsense',
+        MD5OfBody: createHash('md5').update('nonsense').digest('hex'),
+        Attributes: { ApproximateReceiveCount: '9' },
+      },
+    ];
+    proxy.answer = ({ action }) => (action === 'ReceiveMessage' ? { status: 200, body: { Messages } } : undefined);
+    const [delivery] = (await take(consumer, 1, { acks: false })) as [Delivery];
+    await consumer.settle([{ kind: 'dead', delivery, reason: 'nonsense' }]);
+    const [entry] = proxy.requests.flatMap(({ action, input: { Entries = [] } }) =>
+      action === 'ChangeMessageVisibilityBatch' ? (Entries as readonly { VisibilityTimeout?: number }[]) : [],
+    );
+    expect(entry?.VisibilityTimeout).toBeGreaterThan(43_000);
+    expect(entry?.VisibilityTimeout).toBeLessThanOrEqual(43_140); // SQS counts from the begin of the request that received it
   });
 });
