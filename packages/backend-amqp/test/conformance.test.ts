@@ -6,7 +6,7 @@ import { rabbitServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { AmqpBackend } from '../src/index.ts';
 
-const runner = { describe, it, before: beforeAll, after: afterAll };
+const runner = { describe: describe.concurrent, it, before: beforeAll, after: afterAll };
 const rabbit = await rabbitServer();
 const url = rabbit?.url as string;
 afterAll(() => rabbit?.stop());

@@ -13,7 +13,7 @@ const { '@machinery/backend-dynamodb': declares = { storesResults: false } } = d
 
 describe('DynamoBackend', () => {
   testBackend(
-    { describe, it, before: beforeAll, after: afterAll },
+    { describe: describe.concurrent, it, before: beforeAll, after: afterAll },
     // What expires does so with a whole second.
     { create: () => new DynamoBackend({ endpoint }), declares, expiryLagMs: 1_000, patienceMs: 20_000 },
   );

@@ -24,7 +24,7 @@ describe('workflows on DynamoBackend', () => {
       },
     });
   testWorkflows(
-    { describe, it, before: beforeAll, after: afterAll },
+    { describe: describe.concurrent, it, before: beforeAll, after: afterAll },
     { createBroker, createBackend: () => new DynamoBackend({ client }), runs: 15, patienceMs: 20_000 },
   );
 });

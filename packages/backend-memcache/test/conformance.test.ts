@@ -7,7 +7,7 @@ import { keyProblem } from '../src/commands.ts';
 import { MemcacheBackend } from '../src/index.ts';
 import { stopped } from './setup.ts';
 
-const runner = { describe, it, before: beforeAll, after: afterAll };
+const runner = { describe: describe.concurrent, it, before: beforeAll, after: afterAll };
 const [one, second, third] = await Promise.all([memcachedServer(), startMemcached(), startMemcached()]);
 for (const server of [one, second, third]) stopped(server);
 

@@ -15,7 +15,7 @@ stopped(memcached);
 describe.skipIf(redis === undefined || memcached === undefined)('workflows on Redis and Memcached', () => {
   const [broker, backend] = [redis?.url as string, memcached?.url as string];
   testWorkflows(
-    { describe, it, before: beforeAll, after: afterAll },
+    { describe: describe.concurrent, it, before: beforeAll, after: afterAll },
     {
       createBroker: () => new RedisBroker({ url: broker }),
       createBackend: () => new MemcacheBackend({ url: backend }),

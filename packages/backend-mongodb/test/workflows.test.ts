@@ -6,7 +6,7 @@ import { mongoServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { MongoBackend } from '../src/index.ts';
 
-const runner = { describe, it, before: beforeAll, after: afterAll };
+const runner = { describe: describe.concurrent, it, before: beforeAll, after: afterAll };
 const mongo = await mongoServer();
 const url = mongo?.url as string;
 afterAll(() => mongo?.stop());

@@ -6,7 +6,7 @@ import { redisServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { RedisBackend } from '../src/index.ts';
 
-const runner = { describe, it, before: beforeAll, after: afterAll };
+const runner = { describe: describe.concurrent, it, before: beforeAll, after: afterAll };
 const redis = await redisServer();
 const url = redis?.url as string;
 afterAll(() => redis?.stop());

@@ -65,7 +65,7 @@ async function removeQueue(queue: string): Promise<void> {
 
 describe.skipIf(rabbit === undefined)('AmqpBroker', () => {
   testBroker(
-    { describe, it, before: beforeAll, after: afterAll },
+    { describe: describe.concurrent, it, before: beforeAll, after: afterAll },
     {
       create,
       declares: declaredBrokers['@machinery/broker-amqp'] ?? {},

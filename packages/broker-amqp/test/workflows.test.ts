@@ -10,7 +10,7 @@ const [rabbit, redis] = [await rabbitServer(), await redisServer()];
 const url = rabbit?.url as string;
 afterAll(() => Promise.all([rabbit?.stop(), redis?.stop()]));
 
-const runner = { describe, it, before: beforeAll, after: afterAll };
+const runner = { describe: describe.concurrent, it, before: beforeAll, after: afterAll };
 /** Each case has a default queue of its own, so it needs a binding key of its own. */
 const createBroker = (queue: string) => new AmqpBroker({ url, bindingKey: queue });
 

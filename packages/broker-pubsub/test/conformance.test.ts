@@ -1,4 +1,4 @@
-// The broker on Google's fake passes the suite.
+// The broker on Google's fake passes the suite. Its cases mostly wait: they run beside each other.
 
 import { declaredBrokers, testBroker } from '@machinery/conformance';
 import type { Broker } from '@machinery/core';
@@ -32,7 +32,7 @@ async function deadMessages(_: Broker, queue: string) {
 
 describe.skipIf(admin === undefined)('PubSubBroker', () => {
   testBroker(
-    { describe, it, before: beforeAll, after: afterAll },
+    { describe: describe.concurrent, it, before: beforeAll, after: afterAll },
     {
       create: () => new PubSubBroker({ ...at(pubsub?.host as string), leaseSeconds: 4 }),
       declares: declaredBrokers['@machinery/broker-pubsub'] ?? {},

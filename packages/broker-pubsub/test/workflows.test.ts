@@ -16,7 +16,7 @@ afterAll(async () => {
 
 describe.skipIf(pubsub === undefined || redis === undefined)('workflows on Pub/Sub and Redis', () => {
   testWorkflows(
-    { describe, it, before: beforeAll, after: afterAll },
+    { describe: describe.concurrent, it, before: beforeAll, after: afterAll },
     {
       createBroker: () => new PubSubBroker({ ...at(pubsub?.host as string), leaseSeconds: 60 }),
       createBackend: () => new RedisBackend({ url: redis?.url as string }),

@@ -10,7 +10,7 @@ const redis = await redisServer();
 const url = redis?.url as string;
 afterAll(() => redis?.stop());
 
-const runner = { describe, it, before: beforeAll, after: afterAll };
+const runner = { describe: describe.concurrent, it, before: beforeAll, after: afterAll };
 
 describe.skipIf(redis === undefined)('workflows on Redis', () => {
   testWorkflows(runner, {

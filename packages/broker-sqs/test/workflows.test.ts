@@ -12,7 +12,7 @@ afterAll(() => Promise.all([sqs.stop(), redis?.stop()]));
 
 describe.skipIf(redis === undefined)('workflows on SQS and Redis', () => {
   testWorkflows(
-    { describe, it, before: beforeAll, after: afterAll },
+    { describe: describe.concurrent, it, before: beforeAll, after: afterAll },
     {
       createBroker: () => hasty(new SqsBroker({ url: sqs.url, waitTimeSeconds: 1 })),
       createBackend: () => new RedisBackend({ url: redis?.url as string }),

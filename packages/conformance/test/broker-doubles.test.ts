@@ -5,7 +5,7 @@ import { testBroker } from '../src/broker/index.ts';
 import { doubleOf, type Habits } from './broker-doubles.ts';
 
 const listing = { deliveryCount: true, listPending: true, listDelayed: true };
-const runner = { describe, it, before: beforeAll, after: afterAll };
+const runner = { describe: describe.concurrent, it, before: beforeAll, after: afterAll };
 
 const transports: Record<string, Habits> = {
   'asks a shared server, as with Redis': { declares: listing },

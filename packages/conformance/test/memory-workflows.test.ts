@@ -6,7 +6,7 @@ import { withoutPush } from '../src/faults/index.ts';
 import { testWorkflows } from '../src/workflows/index.ts';
 import { clientOf } from './collected-cases.ts';
 
-const runner = { describe, it, before: beforeAll, after: afterAll };
+const runner = { describe: describe.concurrent, it, before: beforeAll, after: afterAll };
 const runs = Number(process.env.WORKFLOW_RUNS ?? 100);
 
 describe('MemoryBroker and MemoryBackend', () => {
