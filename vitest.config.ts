@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
 import { defineConfig } from 'vitest/config';
 
 // Packages resolve each other to their sources, so no test depends on a stale build. Without `module`, which Node does not know, and which
@@ -28,6 +29,7 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     maxWorkers: availableParallelism(), // most tests wait for timers and servers
+    retry: process.env.CI ? 1 : 0, // what a busy machine made late; elsewhere it fails, to be looked at
     projects: roots
       .filter((root) => existsSync(join(root, 'package.json')))
       .map((root) => ({

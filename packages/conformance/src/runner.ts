@@ -3,7 +3,10 @@
 
 import { AssertionError } from 'node:assert';
 
-/** The functions of a test runner. Cases of one suite run one after another; suites may run beside each other. */
+/**
+ * The functions of a test runner. Suites may run beside each other, and so may the cases of one (vitest: `describe.concurrent`), when each adapter
+ * that is created is one of its own and the server has the breath for them.
+ */
 export interface Runner {
   describe(name: string, define: () => void): void;
   /** `timeoutMs` is for runners that take a limit as the third argument; node:test ignores it and has no limit of its own. */
