@@ -63,12 +63,12 @@ export class OwnBackend implements Backend {
   }
 
   // One of all members that ask at once gets it, and gets it again after a crash.
-  async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+  async claimChord(groupUuid: string, claimant: string): Promise<ChordClaim> {
     let claim: ChordClaim = 'claimed';
     await this.#open.groups.update(groupUuid, (group) => {
       if (group === undefined) throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is gone`);
-      const { meta, claimedBy = memberUuid } = group;
-      claim = meta.chordTriggered ? 'done' : claimedBy === memberUuid ? 'claimed' : 'other';
+      const { meta, claimedBy = claimant } = group;
+      claim = meta.chordTriggered ? 'done' : claimedBy === claimant ? 'claimed' : 'other';
       return claim === 'claimed' ? { meta, claimedBy } : group;
     });
     return claim;

@@ -214,14 +214,14 @@ export class AmqpBackend implements Backend {
   }
 
   /** @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED, and as all calls. */
-  async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+  async claimChord(groupUuid: string, claimant: string): Promise<ChordClaim> {
     const before = await this.#change(groupUuid, (record) =>
-      record.claim === '' && !isTriggered(record) ? { ...record, claim: memberUuid } : record,
+      record.claim === '' && !isTriggered(record) ? { ...record, claim: claimant } : record,
     );
     if (before === undefined)
       throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there or has expired`);
     if (isTriggered(before)) return 'done';
-    return before.claim === '' || before.claim === memberUuid ? 'claimed' : 'other';
+    return before.claim === '' || before.claim === claimant ? 'claimed' : 'other';
   }
 
   /** A group of Go's clients has no meta: the queue is its flag. */

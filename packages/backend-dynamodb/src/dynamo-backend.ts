@@ -179,11 +179,11 @@ export class DynamoBackend implements Backend {
    * The claim sets Go's flag, too: a Go worker that looks from then on sends nothing.
    * @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED
    */
-  async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+  async claimChord(groupUuid: string, claimant: string): Promise<ChordClaim> {
     const doing = `claim the chord of group ${groupUuid}`;
     for (;;) {
       const isClaimed = await this.#changeGroup(doing, groupUuid, {
-        set: { ClaimedBy: { S: memberUuid }, ChordTriggered: { BOOL: true } },
+        set: { ClaimedBy: { S: claimant }, ChordTriggered: { BOOL: true } },
         condition: `${isLive('GroupUUID')} AND (#ClaimedBy = :ClaimedBy OR (attribute_not_exists(#ClaimedBy) AND NOT #ChordTriggered = :true))`,
       });
       if (isClaimed) return 'claimed';
@@ -191,7 +191,7 @@ export class DynamoBackend implements Backend {
       if (item === undefined)
         throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there or has expired`);
       const { ClaimedBy, ChordTriggered } = item;
-      if (ClaimedBy !== undefined && ClaimedBy.S !== memberUuid) return 'other';
+      if (ClaimedBy !== undefined && ClaimedBy.S !== claimant) return 'other';
       if (ClaimedBy === undefined && ChordTriggered?.BOOL === true) return 'done';
       // It was started again in between
     }

@@ -1,6 +1,6 @@
 // The backend on DynamoDB passes the suite of workflows.
 
-import { testWorkflows } from '@machinery/conformance';
+import { overlay, testWorkflows } from '@machinery/conformance';
 import { MemoryBroker } from '@machinery/core/memory';
 import { dynamoServer } from '@machinery/services';
 import { afterAll, beforeAll, describe, it } from 'vitest';
@@ -14,15 +14,7 @@ const { client } = counted(endpoint);
 
 describe('workflows on DynamoBackend', () => {
   const broker = new MemoryBroker();
-  // A connection to a broker that others use, too.
-  const createBroker = () =>
-    new Proxy(broker, {
-      get(target, key) {
-        if (key === 'close') return async () => {};
-        const member: unknown = Reflect.get(target, key, target);
-        return typeof member === 'function' ? member.bind(target) : member;
-      },
-    });
+  const createBroker = () => overlay(broker, { close: async () => {} });
   testWorkflows(
     { describe: describe.concurrent, it, before: beforeAll, after: afterAll },
     { createBroker, createBackend: () => new DynamoBackend({ client }), runs: 15, patienceMs: 20_000 },

@@ -70,16 +70,16 @@ export class Groups {
     }
   }
 
-  async claim(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+  async claim(groupUuid: string, claimant: string): Promise<ChordClaim> {
     const lockedUntil = performance.now() + goLockMs;
     for (;;) {
       const found = await this.#find(groupUuid);
       if (found === undefined) throw expired(groupUuid);
       const { meta, claim } = found.record;
-      if (claim !== undefined) return claim === memberUuid ? 'claimed' : 'other';
+      if (claim !== undefined) return claim === claimant ? 'claimed' : 'other';
       if (meta.chordTriggered) return 'done';
       if (meta.lock && performance.now() < lockedUntil) await sleep(goLockPollMs);
-      else if (await this.#replace(groupUuid, found, { meta, claim: memberUuid })) return 'claimed';
+      else if (await this.#replace(groupUuid, found, { meta, claim: claimant })) return 'claimed';
     }
   }
 

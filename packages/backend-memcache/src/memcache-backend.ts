@@ -221,8 +221,8 @@ export class MemcacheBackend implements Backend {
   }
 
   /** @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED, and as all calls. */
-  claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
-    return this.#groups.claim(groupUuid, memberUuid);
+  claimChord(groupUuid: string, claimant: string): Promise<ChordClaim> {
+    return this.#groups.claim(groupUuid, claimant);
   }
 
   finishChord(groupUuid: string): Promise<void> {

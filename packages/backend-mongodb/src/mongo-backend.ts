@@ -214,22 +214,22 @@ export class MongoBackend implements Backend {
   }
 
   /** @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED, and as all calls. */
-  claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+  claimChord(groupUuid: string, claimant: string): Promise<ChordClaim> {
     return this.#call(`claim the chord of group ${groupUuid}`, async () => {
       for (;;) {
         const isFree: Filter<GroupDocument> = {
           _id: groupUuid,
           chord_triggered: { $ne: true },
-          claim: { $in: [null, memberUuid] }, // null: there is none
+          claim: { $in: [null, claimant] }, // null: there is none
           delete_at: { $not: { $lte: new Date() } }, // Go's metas have none
         };
-        const { matchedCount } = await this.#groups.updateOne(isFree, { $set: { claim: memberUuid } });
+        const { matchedCount } = await this.#groups.updateOne(isFree, { $set: { claim: claimant } });
         if (matchedCount === 1) return 'claimed';
         const group = await this.#groups.findOne({ _id: groupUuid }, { projection: { task_uuids: 0 } });
         if (group === null || hasExpired(group))
           throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there or has expired`);
         if (group.chord_triggered) return 'done';
-        if ((group.claim ?? memberUuid) !== memberUuid) return 'other';
+        if ((group.claim ?? claimant) !== claimant) return 'other';
         // It was sent again meanwhile
       }
     });

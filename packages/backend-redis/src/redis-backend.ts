@@ -225,10 +225,10 @@ export class RedisBackend implements Backend, LendsStates {
   }
 
   /** @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED, and as all calls. */
-  async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
-    const answer = await this.#claim(groupUuid, memberUuid);
+  async claimChord(groupUuid: string, claimant: string): Promise<ChordClaim> {
+    const answer = await this.#claim(groupUuid, claimant);
     if (answer !== 'busy') return answer;
-    const claimed = this.#waiting.then(() => this.#claimAfterGo(groupUuid, memberUuid));
+    const claimed = this.#waiting.then(() => this.#claimAfterGo(groupUuid, claimant));
     this.#waiting = claimed.catch(() => {});
     return claimed;
   }
@@ -300,21 +300,21 @@ export class RedisBackend implements Backend, LendsStates {
     return this.#watches !== undefined && isFinal(state);
   }
 
-  async #claim(groupUuid: string, memberUuid: string): Promise<ChordClaim | 'busy'> {
+  async #claim(groupUuid: string, claimant: string): Promise<ChordClaim | 'busy'> {
     const keys = [groupUuid, claimKey(groupUuid)];
     const answer = await this.#call(`claim the chord of group ${groupUuid}`, async (client) => {
-      if (!this.#connection.isCluster) return runScript(client, claimChord, ...keys, goMutex, memberUuid);
+      if (!this.#connection.isCluster) return runScript(client, claimChord, ...keys, goMutex, claimant);
       if ((await client.exists(goMutex)) === 1) return 'busy';
-      return runScript(client, claimChordInCluster, ...keys, memberUuid);
+      return runScript(client, claimChordInCluster, ...keys, claimant);
     });
     if (answer === 'gone')
       throw new MachineryError('ERR_MACHINERY_GROUP_EXPIRED', `Group ${groupUuid} is not there or has expired`);
     return answer as ChordClaim | 'busy';
   }
 
-  async #claimAfterGo(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+  async #claimAfterGo(groupUuid: string, claimant: string): Promise<ChordClaim> {
     for (let tries = 0; tries < claimTries; tries++) {
-      const answer = await this.#claim(groupUuid, memberUuid);
+      const answer = await this.#claim(groupUuid, claimant);
       if (answer !== 'busy') return answer;
       await sleep(20 + Math.random() * 20);
     }

@@ -7,7 +7,7 @@
 
 import { setImmediate as turn } from 'node:timers/promises';
 import type { AmqpConnection } from '@machinery/amqp-client';
-import { type Consumer, type Delivery, errorText, MachineryError, type Settlement } from '@machinery/core';
+import { type Consumer, type Delivery, errorText, MachineryError, type Settlement, UnderWay } from '@machinery/core';
 import type { ConsumeMessage } from 'amqplib';
 import { Copies, type CopiesOptions, type Leaving } from './copies.ts';
 import { dueAtHeader, redeliveredHeader } from './messages.ts';
@@ -76,7 +76,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
   /** The server was told to send no more, until somebody asks. */
   #resting: Promise<void> | undefined;
   #goingOn: Promise<void> | undefined;
-  readonly #settling = new Set<Promise<void>>();
+  readonly #settling = new UnderWay();
   readonly #holds = new Set<NodeJS.Timeout>();
   #closed: Promise<void> | undefined;
 
@@ -127,9 +127,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     if (this.#closed !== undefined) throw closedError();
     const own = settled.filter(({ delivery }) => this.#isUnsettled(delivery));
     if (own.length === 0) return;
-    const settling = this.#settle(own).finally(() => this.#settling.delete(settling));
-    this.#settling.add(settling);
-    await settling;
+    await this.#settling.during(() => this.#settle(own));
   }
 
   /** The server tells when a channel is lost, and gives its messages to others then. */
@@ -293,7 +291,7 @@ export class AmqpConsumer implements Consumer<AmqpDelivery> {
     for (const timer of this.#holds) clearTimeout(timer);
     clearTimeout(this.#idle);
     this.#wake?.();
-    await Promise.allSettled([...this.#settling, this.#opening, this.#resting, this.#copies.close()]);
+    await Promise.allSettled([this.#settling.none(), this.#opening, this.#resting, this.#copies.close()]);
     await this.#session?.close();
     this.#options.onClose(this);
   }

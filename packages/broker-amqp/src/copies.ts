@@ -4,7 +4,7 @@
 // What cannot be copied for now stays unsettled and is tried again in the background: one queue of dead messages that is full or may not be
 // declared must not end all work. So it counts against the prefetch until it is copied.
 
-import { errorText, type Logger, type Outcome, type Settlement } from '@machinery/core';
+import { errorText, type Logger, type Outcome, type Settlement, UnderWay } from '@machinery/core';
 import type { Copy } from './amqp-broker.ts';
 import type { AmqpDelivery } from './amqp-consumer.ts';
 import { copiedProperties, deadReasonHeader, dueAtHeader, reasonText, redeliveredHeader } from './messages.ts';
@@ -27,7 +27,7 @@ const [firstPauseMs, longestPauseMs] = [100, 30_000];
 export class Copies {
   readonly #options: CopiesOptions;
   readonly #retries = new Set<NodeJS.Timeout>();
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #underWay = new UnderWay();
   /** Said once, until one succeeds. */
   #isFailing = false;
   #isClosed = false;
@@ -48,13 +48,11 @@ export class Copies {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const timer of this.#retries) clearTimeout(timer);
-    await Promise.all(this.#underWay);
+    await this.#underWay.none();
   }
 
   #try(session: Session<AmqpDelivery>, all: readonly Due[], pauseMs: number): Promise<void> {
-    const trying = this.#tryOnce(session, all, pauseMs).finally(() => this.#underWay.delete(trying));
-    this.#underWay.add(trying);
-    return trying;
+    return this.#underWay.during(() => this.#tryOnce(session, all, pauseMs));
   }
 
   async #tryOnce(session: Session<AmqpDelivery>, all: readonly Due[], pauseMs: number): Promise<void> {

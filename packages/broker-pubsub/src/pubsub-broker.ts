@@ -14,6 +14,7 @@ import {
   MachineryError,
   type Message,
   type Outcome,
+  UnderWay,
 } from '@machinery/core';
 import { Clients } from './clients.ts';
 import { isForbidden, isMissing } from './errors.ts';
@@ -35,7 +36,7 @@ export class PubSubBroker implements Broker {
   readonly #resources: Resources;
   /** Those that are open, and those whose last pulls are under way. */
   readonly #consumers = new Set<PubSubConsumer>();
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #underWay = new UnderWay();
   #environment: BrokerEnvironment = { defaultQueue: 'machinery_tasks', logger: consoleLogger };
   #closed: Promise<void> | undefined;
 
@@ -58,7 +59,7 @@ export class PubSubBroker implements Broker {
 
   /** Outcomes: `failed`, retryable, when Pub/Sub cannot be reached or throttles; for good when it refuses; `unknown` when a call broke. */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
-    return this.#tracked(this.#publish(messages));
+    return this.#underWay.during(() => this.#publish(messages));
   }
 
   async #publish(messages: readonly Message[]): Promise<Outcome[]> {
@@ -92,7 +93,7 @@ export class PubSubBroker implements Broker {
       maxInHand,
       source: () => this.#resources.sourceOf(queue),
       topicOf: (name) => this.#resources.topicOf(name),
-      send: (sendings) => this.#tracked(this.#publisher.send(sendings)),
+      send: (sendings) => this.#underWay.during(() => this.#publisher.send(sendings)),
       logger: this.#environment.logger,
       onDrained: (drained) => this.#consumers.delete(drained),
     });
@@ -125,14 +126,8 @@ export class PubSubBroker implements Broker {
     const consumers = [...this.#consumers];
     await Promise.all(consumers.map((consumer) => consumer.close()));
     await Promise.all(consumers.map((consumer) => consumer.drain()));
-    await Promise.allSettled(this.#underWay);
+    await this.#underWay.none();
     await this.#clients.close();
-  }
-
-  #tracked<T>(call: Promise<T>): Promise<T> {
-    const tracked = call.finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
-    return tracked;
   }
 }
 

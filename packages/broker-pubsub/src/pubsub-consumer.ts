@@ -5,7 +5,15 @@
 // States: open -> closed -> drained. A closed consumer gives back at once what its last pulls bring.
 // Invariants: a delivery is settled once, by identity; whatever is here is leased, or is dropped, as the server delivers it again.
 
-import { type Consumer, errorText, type Logger, MachineryError, type Outcome, type Settlement } from '@machinery/core';
+import {
+  type Consumer,
+  errorText,
+  type Logger,
+  MachineryError,
+  type Outcome,
+  type Settlement,
+  UnderWay,
+} from '@machinery/core';
 import { Acks, type Answer } from './acks.ts';
 import type { Clients } from './clients.ts';
 import { PubSubDelivery } from './delivery.ts';
@@ -65,7 +73,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
   #wake: (() => void) | undefined;
   #isAsked = false;
   #idle: NodeJS.Timeout | undefined;
-  readonly #settling = new Set<Promise<unknown>>();
+  readonly #settling = new UnderWay();
   #closed: Promise<void> | undefined;
 
   constructor(options: PubSubConsumerOptions) {
@@ -151,7 +159,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     clearTimeout(this.#idle);
     for (const timer of this.#held.values()) clearTimeout(timer);
     this.#wake?.();
-    await Promise.allSettled(this.#settling);
+    await this.#settling.none();
     if (this.#opened !== undefined) {
       const left = this.#opened.leases.all().map((delivery) => {
         return { kind: 'requeue', position: 'front', begun: delivery.isHandedOut, delivery } as const;
@@ -164,14 +172,14 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
 
   async #drained(): Promise<void> {
     await this.#opened?.puller.ended();
-    await Promise.allSettled(this.#settling);
+    await this.#settling.none();
     this.#options.onDrained(this);
   }
 
   /** Ends the pulls of a closed consumer. Resolves when what they brought is given back. */
   async drain(): Promise<void> {
     await this.#opened?.puller.end();
-    await Promise.allSettled(this.#settling);
+    await this.#settling.none();
   }
 
   // Taking
@@ -207,8 +215,10 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
       for (const delivery of deliveries) leases.add(delivery);
       this.#place(deliveries.filter((delivery) => this.#keys.admit(delivery)));
     } else if (deliveries.length > 0) {
-      const givingBack = acks.lease(deliveries, 0).then(({ error }) => error && this.#logDropped('given back', error));
-      void this.#track(givingBack);
+      void this.#settling.during(async () => {
+        const { error } = await acks.lease(deliveries, 0);
+        if (error !== undefined) this.#logDropped('given back', error);
+      });
     }
     this.#wake?.();
   }
@@ -271,7 +281,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     if (!delivery.isLeased) this.#drop(delivery);
     else if (delivery.earlyMs <= 0) this.#offer(delivery);
     else if (performance.now() - delivery.receivedAt < leases.maxExtensionMs) this.#hold(delivery);
-    else this.#track(this.#publishAgain(delivery));
+    else void this.#settling.during(() => this.#publishAgain(delivery));
   }
 
   /** Its lease and its age begin anew. A crash in between leaves one more. */
@@ -329,7 +339,7 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
         own.push(leaving);
       }
     }
-    if (own.length > 0) await this.#track(this.#settle(own));
+    if (own.length > 0) await this.#settling.during(() => this.#settle(own));
   }
 
   /** What waits for one of its ordering key that goes back: it must come after that. */
@@ -428,12 +438,6 @@ export class PubSubConsumer implements Consumer<PubSubDelivery> {
     }
     const errors = await Promise.all([this.#ack(buried), this.#lease(left, maxLeaseSeconds)]);
     return errors.find((error) => error !== undefined);
-  }
-
-  #track<T>(call: Promise<T>): Promise<T> {
-    const tracked = call.finally(() => this.#settling.delete(tracked));
-    this.#settling.add(tracked);
-    return tracked;
   }
 
   get #maxHeld(): number {

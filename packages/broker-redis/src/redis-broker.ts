@@ -184,9 +184,7 @@ export class RedisBroker implements Broker {
       if (isRefused) await Promise.all(eachOf(destination).map(push));
       else for (const place of destination.places) outcomes[place] = outcome;
     };
-    const destinations = this.#destinationsOf(messages, states);
-    if (destinations.length === 1) await push(destinations[0] as Destination);
-    else await Promise.all(destinations.map(push));
+    await Promise.all(this.#destinationsOf(messages, states).map(push));
     return outcomes;
   }
 

@@ -1,7 +1,7 @@
 // What becomes of deliveries: deleted, made visible again, hidden for a while, replaced by a copy, or left to the queue. What could not be
 // done is tried again with the next call.
 
-import type { Outcome, Settlement } from '@machinery/core';
+import { type Outcome, type Settlement, UnderWay } from '@machinery/core';
 import { Acks } from './acks.ts';
 import { bytesOf, textAttribute } from './bodies.ts';
 import type { DeadLetters } from './dead-letters.ts';
@@ -37,7 +37,7 @@ export class Settler {
   readonly #acks: Acks;
   /** What could not be settled. */
   readonly #owed = new Map<SqsDelivery, SqsSettlement>();
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #underWay = new UnderWay();
   #leaving = 0;
 
   constructor(options: SettlerOptions) {
@@ -52,9 +52,7 @@ export class Settler {
 
   /** Rejects when something was not settled. What is not in hand is ignored. */
   settle(settled: readonly SqsSettlement[]): Promise<void> {
-    const settling = this.#settle(this.#own(settled)).finally(() => this.#underWay.delete(settling));
-    this.#underWay.add(settling);
-    return settling;
+    return this.#underWay.during(() => this.#settle(this.#own(settled)));
   }
 
   /** Makes visible what nobody asked for. Never rejects: what cannot be is visible when its time is over. */
@@ -85,7 +83,7 @@ export class Settler {
   /** Settles what is under way and what is owed, as far as it can. */
   async finish(): Promise<void> {
     this.flush();
-    await Promise.allSettled(this.#underWay);
+    await this.#underWay.none();
     const last = this.settle([]).catch(() => {});
     this.flush();
     await last;

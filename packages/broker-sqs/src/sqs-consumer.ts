@@ -4,7 +4,7 @@
 // States: open -> closed. Invariant: what was received is in hand, with its heartbeat, until it is settled or made visible again.
 
 import type { SQSClient, Message as SqsMessage } from '@aws-sdk/client-sqs';
-import type { Consumer, Logger, Settlement } from '@machinery/core';
+import { type Consumer, type Logger, type Settlement, UnderWay } from '@machinery/core';
 import type { DeadLetters } from './dead-letters.ts';
 import { closedError } from './errors.ts';
 import { Groups } from './groups.ts';
@@ -46,7 +46,7 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
   #buffer: SqsDelivery[] = [];
   readonly #holds = new Set<NodeJS.Timeout>();
   /** What goes on without anybody waiting for it. */
-  readonly #background = new Set<Promise<void>>();
+  readonly #background = new UnderWay();
   #idle: NodeJS.Timeout | undefined;
   #isAsked = false;
   #failure: Error | undefined;
@@ -142,13 +142,13 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
   async drained(): Promise<void> {
     await this.#closed;
     await this.#receiver.ended();
-    await Promise.all(this.#background);
+    await this.#background.none();
   }
 
   #received(messages: readonly SqsMessage[]): void {
     const deliveries = messages.map((message) => new SqsDelivery(message, this.#hiddenMs));
     for (const delivery of deliveries) this.#inHand.add(delivery);
-    if (this.#closed !== undefined) this.#inBackground(this.#settler.giveBack(deliveries));
+    if (this.#closed !== undefined) this.#inBackground(() => this.#settler.giveBack(deliveries));
     else for (const delivery of deliveries) if (this.#groups.admit(delivery)) this.#offer(delivery);
     this.#wake?.();
     this.#restLater();
@@ -156,7 +156,7 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
 
   #offer(delivery: SqsDelivery): void {
     const earlyMs = delivery.dueAtMs - Date.now();
-    if (earlyMs > maxHoldMs) this.#inBackground(this.#settler.postpone(delivery, Math.ceil(earlyMs / 1_000)));
+    if (earlyMs > maxHoldMs) this.#inBackground(() => this.#settler.postpone(delivery, Math.ceil(earlyMs / 1_000)));
     else if (earlyMs > 0) {
       const timer = setTimeout(() => {
         this.#holds.delete(timer);
@@ -176,7 +176,7 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
     while (taken.length < want && this.#buffer.length > 0) {
       const delivery = this.#buffer.shift() as SqsDelivery;
       if (this.#inHand.owns(delivery)) taken.push(delivery);
-      else this.#inBackground(this.#settler.giveBack([delivery])); // it was here for too long, while nothing ran in this process
+      else this.#inBackground(() => this.#settler.giveBack([delivery])); // it was here for too long, while nothing ran in this process
     }
     return taken;
   }
@@ -188,7 +188,7 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
       if (next !== undefined) this.#offer(next);
     } else {
       const behind = this.#groups.behind(delivery);
-      if (behind.length > 0) this.#inBackground(this.#settler.giveBack(behind));
+      if (behind.length > 0) this.#inBackground(() => this.#settler.giveBack(behind));
     }
     this.#wake?.(); // there is room
   }
@@ -198,7 +198,7 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
     clearTimeout(this.#idle);
     if (this.#isAsked || this.#buffer.length === 0) return;
     this.#idle = setTimeout(() => {
-      if (!this.#isAsked) this.#inBackground(this.#settler.giveBack(this.#buffer.splice(0)));
+      if (!this.#isAsked) this.#inBackground(() => this.#settler.giveBack(this.#buffer.splice(0)));
     }, maxIdleMs);
     this.#idle.unref();
   }
@@ -209,9 +209,8 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
     if (failure !== undefined) throw failure;
   }
 
-  #inBackground(work: Promise<void>): void {
-    const tracked = work.finally(() => this.#background.delete(tracked));
-    this.#background.add(tracked);
+  #inBackground(work: () => Promise<void>): void {
+    void this.#background.during(work);
   }
 
   /** Resolves when something has happened, or the signal fires. */
@@ -232,7 +231,7 @@ export class SqsConsumer implements Consumer<SqsDelivery> {
     await this.#settler.finish();
     this.#buffer = [];
     await this.#settler.giveBack(this.#inHand.all);
-    await Promise.all(this.#background);
+    await this.#background.none();
     this.#onClose(this);
   }
 }

@@ -1,6 +1,7 @@
 // Queues, messages and a look at the service, for the tests of what the contract cannot say.
 
 import { GetQueueAttributesCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { overlay } from '@machinery/conformance';
 import type { Broker, Consumer, Delivery, Message, Signature } from '@machinery/core';
 import type { SqsServer } from '@machinery/services';
 import { onTestFinished } from 'vitest';
@@ -35,13 +36,7 @@ export function open({ url }: SqsServer, options: SqsBrokerOptions = {}): SqsBro
 
 /** The same broker, whose `close` does not wait for its last receives: they are in nobody's way, and take a second. */
 export function hasty(broker: SqsBroker): Broker {
-  const close = async () => void broker.close();
-  return new Proxy(broker, {
-    get(target, key) {
-      const value = key === 'close' ? close : Reflect.get(target, key, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
+  return overlay<Broker>(broker, { close: async () => void broker.close() });
 }
 
 /** A client that looks at the service, past the broker. */

@@ -16,5 +16,6 @@ export {
 } from './failpoints/index.ts';
 export * from './faults/index.ts';
 export { type LockUnderTest, testLock } from './lock/index.ts';
+export { overlay } from './overlay.ts';
 export { type Runner, within } from './runner.ts';
 export { testWorkflows, type WorkflowsUnderTest } from './workflows/index.ts';

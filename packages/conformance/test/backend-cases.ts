@@ -5,6 +5,7 @@ import type { Backend, ChordClaim, Outcome, StateWrite, TaskState } from '@machi
 import { MemoryBackend } from '@machinery/core/memory';
 import { expect, it } from 'vitest';
 import { testBackend } from '../src/backend/index.ts';
+import { overlay } from '../src/overlay.ts';
 import { type CollectedCase, casesOf } from './collected-cases.ts';
 
 /** Runs the cases one after another and answers the names of those that fail, with why. */
@@ -37,12 +38,7 @@ export function handlesOn<T extends { close(): Promise<void> }>(make: () => T): 
       isOpen = false;
       if (adapter !== shared) await shared.close();
     };
-    return new Proxy(shared, {
-      get(target, key) {
-        const member: unknown = key === 'close' ? close : Reflect.get(target, key, target);
-        return typeof member === 'function' ? member.bind(target) : member;
-      },
-    });
+    return overlay(shared, { close } as Partial<T>);
   };
 }
 

@@ -1,17 +1,11 @@
 // What the tests of the suites share: clients of an adapter in this process, and a runner that keeps the
 // cases it is given.
 
-import type { Runner } from '../src/index.ts';
+import { overlay, type Runner } from '../src/index.ts';
 
 /** The same adapter, except that closing it leaves it as it is for the others, as with connections to a server. */
 export function clientOf<T extends { close(): Promise<void> }>(shared: T): T {
-  return new Proxy(shared, {
-    get(target, key) {
-      if (key === 'close') return async () => {};
-      const member: unknown = Reflect.get(target, key, target);
-      return typeof member === 'function' ? member.bind(target) : member;
-    },
-  });
+  return overlay(shared, { close: async () => {} } as Partial<T>);
 }
 
 export interface CollectedCase {

@@ -88,12 +88,13 @@ export interface Backend {
   /** Keeps a group's meta for at least that much longer; never shortens it. A group that is gone is no error. */
   renewGroup(groupUuid: string, expiresInSeconds: number): Promise<void>;
   /**
-   * Decides who sends the chord's callback: exactly one caller gets `claimed`, however many ask at once, and that member
-   * gets it again when it asks again (its redelivery after a crash). After `finishChord`, or when the meta says
-   * `chordTriggered`, everyone gets `done`. The claim expires with the meta. Rejects with `ERR_MACHINERY_GROUP_EXPIRED` when
-   * that is gone.
+   * Decides who sends the chord's callback: exactly one claimant gets `claimed`, however many ask at once, and gets it again
+   * when it asks again (its redelivery after a crash). After `finishChord`, or when the meta says `chordTriggered`, everyone
+   * gets `done`. The claim expires with the meta. Rejects with `ERR_MACHINERY_GROUP_EXPIRED` when that is gone.
+   *
+   * @param claimant stands for a member's message: its UUID, and which attempt it is from the second on.
    */
-  claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim>;
+  claimChord(groupUuid: string, claimant: string): Promise<ChordClaim>;
   /**
    * Writes that the callback is sent: `chordTriggered` of the meta. Safe to call twice; a group that is gone is no error.
    * With `takeGroup`: from then on nobody can take the group's states, until `initGroup` begins it anew.

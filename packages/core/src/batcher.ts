@@ -32,7 +32,6 @@ export class Batcher<T, R> {
   readonly #run: (items: readonly T[]) => Promise<readonly R[]>;
   readonly #failure: Failure<R> | undefined;
   readonly #maxItems: number;
-  readonly #unbatched: boolean;
   readonly #overlapAt: number;
   readonly #faultOf: 'broker' | 'backend';
   #waiting: Waiting<T, R>[] = [];
@@ -46,8 +45,8 @@ export class Batcher<T, R> {
     this.#run = run;
     this.#failure = failure;
     this.#maxItems = options.maxItems ?? 1_000;
-    this.#unbatched = options.unbatched ?? false;
-    this.#overlapAt = options.unbatched ? 1 : (options.overlapAt ?? Number.POSITIVE_INFINITY);
+    const overlapAt = options.unbatched ? 1 : options.overlapAt;
+    this.#overlapAt = overlapAt === undefined ? Number.POSITIVE_INFINITY : Math.min(overlapAt, this.#maxItems);
     this.#faultOf = options.faultOf ?? 'backend';
   }
 
@@ -61,7 +60,7 @@ export class Batcher<T, R> {
 
   /** The same for items that come together: one promise for all, in their order. */
   addAll(items: readonly T[]): Promise<R[]> {
-    if (this.#unbatched || items.length === 0) return Promise.all(items.map((item) => this.add(item)));
+    if (this.#overlapAt === 1 || items.length === 0) return Promise.all(items.map((item) => this.add(item)));
     return new Promise((resolveAll, reject) => {
       const results: R[] = [];
       const resolve = (result: R) => {

@@ -14,6 +14,7 @@ import type { Engine } from './engine.ts';
 import { errorText, MachineryError, mayPass } from './errors.ts';
 import type { Ending } from './follow-ups.ts';
 import type { Persistence } from './persistence.ts';
+import { attemptOf } from './retry.ts';
 import type { Named } from './sender.ts';
 import { sentAtOf } from './sent-at.ts';
 import type { Signature } from './signature.ts';
@@ -242,7 +243,7 @@ export class Chords {
       await this.#failUnclaimed(member, group, error ?? claim.error, sentAt);
       return true;
     }
-    if (group.deciding) return true; // another attempt of this member is at it, and its message is still there
+    if (group.deciding) return true; // the same message, that came twice, is at it
     group.deciding = true;
     const meta = await this.#readMeta(group);
     const since = meta?.createdAt ?? sentAt;
@@ -283,7 +284,7 @@ export class Chords {
   /** An error: the backend cannot say who has it, and never will. */
   #claim(member: Named): Promise<'claimed' | 'other' | 'done' | { readonly error: string }> {
     return this.#call<'claimed' | 'other' | 'done' | { readonly error: string }>(
-      () => this.#engine.backend.claimChord(member.groupUuid as string, member.uuid),
+      () => this.#engine.backend.claimChord(member.groupUuid as string, claimantOf(member)),
       (error) => ({ error: codeAndText(error) }),
     );
   }
@@ -452,6 +453,12 @@ export class Chords {
 /** Resolves when the work has ended, however. */
 async function settled(work: Promise<unknown>): Promise<void> {
   await work.catch(() => {});
+}
+
+/** Whose claim it is: of two attempts at once, each with its message, one calls back. */
+function claimantOf(member: Named): string {
+  const attempt = attemptOf(member);
+  return attempt === 1 ? member.uuid : `${member.uuid}#${attempt}`;
 }
 
 /** A callback without a UUID gets the same one from every member. */

@@ -21,15 +21,3 @@ export interface AdaptersModule {
 export function loadAdapters(url: string): Promise<AdaptersModule> {
   return import(/* @vite-ignore */ url) as Promise<AdaptersModule>;
 }
-
-/** `inner` with some of its members replaced. What `inner` does not have, `replaced` must not have either. */
-export function overlay<T extends object>(inner: T, replaced: Partial<T>): T {
-  return new Proxy({} as T, {
-    get(_, key) {
-      if (Object.hasOwn(replaced, key)) return replaced[key as keyof T];
-      const value = Reflect.get(inner, key);
-      return typeof value === 'function' ? value.bind(inner) : value;
-    },
-    has: (_, key) => Reflect.has(inner, key),
-  });
-}

@@ -3,7 +3,8 @@
 // Invariant: with a task named, the worker has that one message in hand at the point, and no other but what is kept unacked.
 
 import { type Consumer, type Delivery, decodeSignature, type Settlement, type Signature } from '@machinery/core';
-import { type Adapters, overlay } from './adapters.ts';
+import { overlay } from '../overlay.ts';
+import type { Adapters } from './adapters.ts';
 import type { Failpoint, FailpointName } from './failpoint.ts';
 
 export interface ArmedAdapters extends Adapters {

@@ -3,7 +3,8 @@
 // Invariant: a message of which `publish` was told is gone when `settle` was told of it, once for each copy.
 
 import { type Consumer, type Delivery, decodeSignature, type Settlement } from '@machinery/core';
-import { type Adapters, overlay } from './adapters.ts';
+import { overlay } from '../overlay.ts';
+import type { Adapters } from './adapters.ts';
 
 export interface Entry {
   /** `run`: the handler was called. `settle`: the message is not to come back. */

@@ -103,8 +103,8 @@ export class FaultyBackend implements Backend {
     return this.faults.pass('renewGroup', () => this.#inner.renewGroup(groupUuid, expiresInSeconds));
   }
 
-  claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
-    return this.faults.pass('claimChord', () => this.#inner.claimChord(groupUuid, memberUuid));
+  claimChord(groupUuid: string, claimant: string): Promise<ChordClaim> {
+    return this.faults.pass('claimChord', () => this.#inner.claimChord(groupUuid, claimant));
   }
 
   finishChord(groupUuid: string): Promise<void> {

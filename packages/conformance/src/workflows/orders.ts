@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { type AsyncResult, encodeSignature, type Server, type Signature, type TaskState } from '@machinery/core';
 import { FaultyBroker, seededRandom } from '../faults/index.ts';
+import { overlay } from '../overlay.ts';
 import type { Scene } from './scene.ts';
 import { chordOf, groupOf, task } from './sketch.ts';
 import type { WorkflowSuite } from './workflows-under-test.ts';
@@ -159,6 +160,50 @@ export function testOrders(suite: WorkflowSuite): void {
       assert.equal(await decided(good.group.groupUuid), true);
       assert.equal(await decided(bad.group.groupUuid), true);
     });
+
+    suite.it(
+      'call back once when an attempt that failed is let go while the next one calls back elsewhere',
+      async (scene) => {
+        const sender = await scene.server();
+        scene.gate('b', 'retried', 'calling back');
+        const first = await scene.worker(
+          {
+            broker: (inner) =>
+              overlay(inner, {
+                publish: async (messages) => {
+                  const outcomes = await inner.publish(messages);
+                  await scene.opened('retried');
+                  return outcomes;
+                },
+              }),
+          },
+          { concurrency: 2 },
+        );
+        const result = await scene.send(sender, chordOf([task('a'), task('b', { does: 'fail once' })], task('z')));
+        await scene.ended(result.tasks[0] as AsyncResult); // and leaves it to b to look
+        await scene.began('b');
+        first.pause();
+        let callsBack = false;
+        await scene.worker({
+          broker: (inner) =>
+            overlay(inner, {
+              publish: async (messages) => {
+                callsBack = true;
+                await scene.opened('calling back');
+                return inner.publish(messages);
+              },
+            }),
+        });
+        scene.open('b');
+        await scene.eventually('the second worker to call back', async () => callsBack);
+        scene.open('retried');
+        await scene.within('the first worker to stop', first.quit());
+        scene.open('calling back');
+        assert.equal(await scene.within('the chord', result.get()), 'z(a(),b())');
+        await scene.quiet();
+        assert.equal(scene.log.times('z'), 1);
+      },
+    );
 
     suite.it('do not call back again when the message of the last one comes again', async (scene) => {
       const sender = await scene.server();

@@ -108,7 +108,7 @@ export class Scene {
     );
   }
 
-  /** From now on, the task of this label waits until its gate is opened. */
+  /** From now on, the tasks of these labels wait until their gates are opened. Other names are for `opened`. */
   gate(...labels: readonly string[]): void {
     for (const label of labels) {
       let open = () => {};
@@ -121,6 +121,11 @@ export class Scene {
 
   open(...labels: readonly string[]): void {
     for (const label of labels) this.#gates.get(label)?.open();
+  }
+
+  /** Resolves when the gate is open, or there is none. */
+  async opened(label: string): Promise<void> {
+    await this.#gates.get(label)?.opened;
   }
 
   /** Resolves with the arguments that the task of this label was called with, once it has begun. */
@@ -223,7 +228,7 @@ export class Scene {
     const { [labelHeader]: name, [doesHeader]: does, [turnsHeader]: turns = 0 } = signature.headers ?? {};
     const label = String(name);
     this.log.add({ label, args, uuid: signature.uuid as string, attempt });
-    await this.#gates.get(label)?.opened;
+    await this.opened(label);
     for (let i = 0; i < Number(turns); i++) await new Promise((resolve) => setImmediate(resolve));
     if (does === 'fail' || (does === 'fail once' && attempt === 1)) throw new Error(thrownBy(label));
     return resultOf(label, args);

@@ -122,18 +122,18 @@ export class MemoryBackend implements Backend {
    * @throws MachineryError ERR_MACHINERY_GROUP_EXPIRED when the group is not there (never was, purged or expired):
    * nobody can tell any more whether the callback was sent.
    */
-  async claimChord(groupUuid: string, memberUuid: string): Promise<ChordClaim> {
+  async claimChord(groupUuid: string, claimant: string): Promise<ChordClaim> {
     this.#checkOpen();
     const entry = this.#groups.get(groupUuid, this.#clock.now());
     if (entry === undefined) {
       throw new MachineryError(
         'ERR_MACHINERY_GROUP_EXPIRED',
-        `Group ${groupUuid} is not there or has expired, so task ${memberUuid} cannot claim its chord`,
+        `Group ${groupUuid} is not there or has expired, so task ${claimant} cannot claim its chord`,
       );
     }
-    const { meta, claimedBy = memberUuid } = entry.value;
+    const { meta, claimedBy = claimant } = entry.value;
     if (meta.chordTriggered) return 'done';
-    if (claimedBy !== memberUuid) return 'other';
+    if (claimedBy !== claimant) return 'other';
     entry.value = { meta, claimedBy };
     return 'claimed';
   }

@@ -1,4 +1,4 @@
-// The batcher: single calls become batches, in order, one batch at a time.
+// The batcher: single calls become batches, in order, one batch at a time unless they may overlap.
 
 import { describe, expect, it } from 'vitest';
 import { Batcher } from '../../src/batcher.ts';
@@ -127,6 +127,22 @@ describe('a batcher', () => {
     await settled;
     expect(await all).toEqual(['r1', 'r2', 'r3', 'r4', 'r5']);
     expect(batches).toEqual([[1, 2], [3, 4], [5], [6]]);
+  });
+
+  it('makes no overlapping batch larger than maxItems', async () => {
+    const { add, batches } = held({ overlapAt: 4, maxItems: 2 });
+    void add(1, 2, 3, 4, 5);
+    await nextTurn();
+    expect(batches).toEqual([[1, 2], [3, 4], [5]]);
+  });
+
+  it('never overlaps when nothing is said', async () => {
+    const { add, batches, end } = held({ maxItems: 2 });
+    void add(1, 2, 3);
+    await nextTurn();
+    expect(batches).toEqual([[1, 2]]);
+    await end(0);
+    expect(batches).toEqual([[1, 2], [3]]);
   });
 
   it('rejects every item of a batch that fails, and goes on with the next', async () => {
