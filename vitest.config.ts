@@ -28,7 +28,7 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    maxWorkers: availableParallelism(), // most tests wait for timers and servers
+    maxWorkers: availableParallelism() + 1, // most tests wait for timers and servers
     retry: process.env.CI ? 1 : 0, // what a busy machine made late; elsewhere it fails, to be looked at
     projects: roots
       .filter((root) => existsSync(join(root, 'package.json')))

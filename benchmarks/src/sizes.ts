@@ -8,6 +8,7 @@ export interface Sizes {
   readonly warmUp: number;
   /** How often a worker drains the queue in a round. */
   readonly drains: number;
+  /** After a third as many that are not counted. */
   readonly pings: number;
   /** How many chords of which size; the median of a round counts. */
   readonly chords: { readonly [size: number]: number };
@@ -35,7 +36,7 @@ export const full: Sizes = {
   tasks: 20_000,
   warmUp: 20_000,
   drains: 3,
-  pings: 500,
+  pings: 1_500,
   chords: { 10: 50, 100: 20, 1000: 5, 10000: 3 },
   delayed: { tasks: 2_000, overMs: 4_000, leadMs: 4_000 },
   burst: { tasks: 1_000, leadMs: 3_000 },
