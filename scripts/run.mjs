@@ -71,7 +71,7 @@ function runTests(counts) {
   try {
     const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run'];
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-    const status = run(process.execPath, [...vitest, ...reporters, ...args]);
+    const status = run(process.execPath, [...vitest, ...reporters, ...args], { env: { MACHINERY_TEST_BUILT: '1' } });
     for (const file of JSON.parse(readFileSync(report, 'utf8')).testResults) {
       const statuses = file.assertionResults.map((result) => result.status);
       for (const one of statuses) counts[one === 'passed' || one === 'failed' ? one : 'skipped'] += 1;

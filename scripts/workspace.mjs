@@ -18,11 +18,11 @@ const env = {
 if (env.CI === 'true') env.MACHINERY_REQUIRE_SERVICES ??= '1';
 
 /** Runs a command and gives its exit code. A quiet command's output is shown only when it fails. */
-export function run(command, args, { quiet = false, cwd = root } = {}) {
+export function run(command, args, { quiet = false, cwd = root, env: more = {} } = {}) {
   // On Windows the tools are .cmd files, which only a shell starts.
   const shell = process.platform === 'win32' && command !== process.execPath;
   const output = quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit';
-  const result = spawnSync(command, args, { cwd, env, shell, stdio: output, maxBuffer: 2 ** 28 });
+  const result = spawnSync(command, args, { cwd, env: { ...env, ...more }, shell, stdio: output, maxBuffer: 2 ** 28 });
   if (result.error) throw result.error;
   const status = result.status ?? 1;
   if (quiet && status !== 0) {

@@ -1,23 +1,18 @@
-// A chord of many members on workers in processes of their own, some of which are killed in the middle.
+// A chord of a thousand members on workers in processes of their own, some of which are killed in the middle.
 
+import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { type Backend, type Broker, chord, defineTask, int64, rest, Server, silentLogger } from '@machinery/core';
 import { NodeProgram } from './node-program.ts';
 
-export interface LargeChordOptions {
-  /**
-   * The file URL of JavaScript that exports `createBroker(queue)` and `createBackend(queue)`, for each process. How long it may take until what a
-   * dead worker had comes again, in milliseconds, is TEST_LEASE_MS in the environment.
-   */
+interface LargeChordOptions {
   readonly adapters: string;
-  readonly members: number;
-  readonly workers: number;
   /** How many of the workers are killed, each when as many members more have run. */
   readonly kills: number;
 }
 
 /** What was seen of it. */
-export interface LargeChord {
+interface LargeChord {
   /** The numbers with which the callback was called, each time: those of the members in their order, when all is well. */
   readonly callbacks: readonly (readonly number[])[];
   /** How often members ran. */
@@ -36,9 +31,34 @@ interface Adapters {
 const member = defineTask('member', { args: [int64], returns: int64 });
 const callback = defineTask('callback', { args: rest(int64), returns: int64 });
 const timeoutMs = 60_000;
+const members = 1_000;
+const workers = 4;
+
+/**
+ * The tests of it.
+ *
+ * @param adapters the file URL of JavaScript that exports `createBroker(queue)` and `createBackend(queue)`, for each process. How long it may take until
+ * what a dead worker had comes again, in milliseconds, is TEST_LEASE_MS in the environment.
+ */
+export function testLargeChord(it: (name: string, run: () => Promise<void>) => void, adapters: string): void {
+  const numbers = Array.from({ length: members }, (_, i) => i);
+
+  it('calls back once, with all results in order', async () => {
+    const { ran, callbacks } = await largeChord({ adapters, kills: 0 });
+    assert.deepEqual(callbacks, [numbers]);
+    assert.equal(ran, members);
+  });
+
+  it('calls back with all results in order though two of them are killed in the middle', async () => {
+    const { killed, callbacks } = await largeChord({ adapters, kills: 2 });
+    assert.equal(killed, 2);
+    assert.ok(callbacks.length > 0);
+    for (const given of callbacks) assert.deepEqual(given, numbers);
+  });
+}
 
 /** Sends it, and answers when the callback's result is there. */
-export async function largeChord({ adapters, members, workers, kills }: LargeChordOptions): Promise<LargeChord> {
+async function largeChord({ adapters, kills }: LargeChordOptions): Promise<LargeChord> {
   const queue = `chord-${randomUUID()}`;
   const callbacks: (readonly number[])[] = [];
   let [ready, ran, killed] = [0, 0, 0];

@@ -3,7 +3,7 @@
 import process from 'node:process';
 import { bigInt64, defineTask, Server, silentLogger } from '@machinery/core';
 import { MemoryBroker } from '@machinery/core/memory';
-import { dynamoServer, largeChord, redisServer } from '@machinery/services';
+import { dynamoServer, redisServer, testLargeChord } from '@machinery/services';
 import { afterAll, describe, expect, it } from 'vitest';
 import { counted, open, stopped } from './setup.ts';
 
@@ -18,20 +18,7 @@ const size = 1_000;
 describe.skipIf(redis === undefined)(`a chord of ${size} on four workers`, { timeout: 120_000 }, () => {
   Object.assign(process.env, { REDIS_TEST_URL: redis?.url, DYNAMODB_TEST_ENDPOINT: endpoint });
   const adapters = new URL('crashes/adapters.mjs', import.meta.url).href;
-  const numbers = Array.from({ length: size }, (_, i) => i);
-
-  it('calls back once, with all results in order', async () => {
-    const { ran, callbacks } = await largeChord({ adapters, members: size, workers: 4, kills: 0 });
-    expect(callbacks).toEqual([numbers]);
-    expect(ran).toBe(size);
-  });
-
-  it('calls back with all results in order though two of them are killed in the middle', async () => {
-    const { killed, callbacks } = await largeChord({ adapters, members: size, workers: 4, kills: 2 });
-    expect(killed).toBe(2);
-    expect(callbacks.length).toBeGreaterThan(0);
-    for (const given of callbacks) expect(given).toEqual(numbers);
-  });
+  testLargeChord(it, adapters);
 });
 
 describe('a task', () => {

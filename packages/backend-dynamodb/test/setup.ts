@@ -4,10 +4,12 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { type AttributeValue, DynamoDBClient, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
-import type { Logger, StateWrite, TaskState } from '@machinery/core';
+import type { Logger } from '@machinery/core';
 import type { DynamoServer } from '@machinery/services';
 import { afterAll } from 'vitest';
 import { DynamoBackend, type DynamoBackendOptions } from '../src/index.ts';
+
+export { newUuid, outcome, sampleTime as sentAt, sampleWrite as write } from '@machinery/services';
 
 const ends: (() => unknown)[] = [];
 afterAll(async () => {
@@ -104,31 +106,4 @@ export async function faulty(endpoint: string, fault: (operation: string, input:
 
 export interface Inputs {
   readonly RequestItems: Record<string, { readonly Keys: Item[] } & readonly object[]>;
-}
-
-let last = 0;
-export function newUuid(what: 'task' | 'group' = 'task'): string {
-  return `${what}_${Date.now()}-${process.pid}-${++last}`;
-}
-
-export const sentAt = '2026-11-21T08:00:00.000000005Z';
-
-export function write(taskUuid: string, state: TaskState['state'], more: Partial<TaskState> = {}): StateWrite {
-  const results = state === 'SUCCESS' ? { results: [{ type: 'int64', value: 2 }] } : {};
-  return {
-    state: { taskUuid, taskName: 'add', state, createdAt: sentAt, ...results, ...more },
-    expiresInSeconds: 60,
-  };
-}
-
-/** What a call came to, and how long it took. */
-export async function outcome(call: Promise<unknown>) {
-  const from = performance.now();
-  const tookMs = () => performance.now() - from;
-  try {
-    return { answer: await call, tookMs: tookMs() };
-  } catch (error) {
-    const { code, message } = error as { code?: string; message: string };
-    return { code, message, tookMs: tookMs() };
-  }
 }

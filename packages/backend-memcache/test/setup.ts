@@ -2,10 +2,12 @@
 
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
-import type { GroupMeta, Logger, StateWrite, TaskState } from '@machinery/core';
+import type { Logger } from '@machinery/core';
 import type { MemcachedServer } from '@machinery/services';
 import { afterAll } from 'vitest';
 import { MemcacheBackend, type MemcacheBackendOptions } from '../src/index.ts';
+
+export { newUuid, sampleGroup as groupOf, sampleTime as sentAt, sampleWrite as write } from '@machinery/services';
 
 const ends: (() => Promise<void>)[] = [];
 afterAll(async () => {
@@ -26,25 +28,6 @@ export function open(options: MemcacheBackendOptions): MemcacheBackend & { reado
   backend.attach({ logger });
   ends.push(() => backend.close());
   return Object.assign(backend, { warnings });
-}
-
-let last = 0;
-export function newUuid(what: 'task' | 'group' = 'task'): string {
-  return `${what}_${Date.now()}-${process.pid}-${++last}`;
-}
-
-export const sentAt = '2026-11-21T08:00:00.000000005Z';
-
-export function write(taskUuid: string, state: TaskState['state'], more: Partial<TaskState> = {}): StateWrite {
-  const results = state === 'SUCCESS' ? { results: [{ type: 'int64', value: 2 }] } : {};
-  return {
-    state: { taskUuid, taskName: 'add', state, createdAt: sentAt, ...results, ...more },
-    expiresInSeconds: 60,
-  };
-}
-
-export function groupOf(taskUuids: readonly string[], more: Partial<GroupMeta> = {}): GroupMeta {
-  return { groupUuid: newUuid('group'), taskUuids, chordTriggered: false, lock: false, createdAt: sentAt, ...more };
 }
 
 /** Listens on a Unix socket, and passes on what comes to the server on a port. */

@@ -3,8 +3,8 @@
 import process from 'node:process';
 import { RedisBroker } from '@machinery/broker-redis';
 import { testWorkflows } from '@machinery/conformance';
-import { largeChord, redisServer, startMemcached } from '@machinery/services';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { redisServer, startMemcached, testLargeChord } from '@machinery/services';
+import { afterAll, beforeAll, describe, it } from 'vitest';
 import { MemcacheBackend } from '../src/index.ts';
 import { stopped } from './setup.ts';
 
@@ -30,19 +30,6 @@ describe.skipIf(redis === undefined || memcached === undefined)(
   () => {
     Object.assign(process.env, { REDIS_TEST_URL: redis?.url, MEMCACHED_TEST_URL: memcached?.url });
     const adapters = new URL('crashes/adapters.mjs', import.meta.url).href;
-    const numbers = Array.from({ length: 1_000 }, (_, i) => i);
-
-    it('calls back once, with all results in order', async () => {
-      const { ran, callbacks } = await largeChord({ adapters, members: 1_000, workers: 4, kills: 0 });
-      expect(callbacks).toEqual([numbers]);
-      expect(ran).toBe(1_000);
-    });
-
-    it('calls back with all results in order though two of them are killed in the middle', async () => {
-      const { killed, callbacks } = await largeChord({ adapters, members: 1_000, workers: 4, kills: 2 });
-      expect(killed).toBe(2);
-      expect(callbacks.length).toBeGreaterThan(0);
-      for (const given of callbacks) expect(given).toEqual(numbers);
-    });
+    testLargeChord(it, adapters);
   },
 );

@@ -1,7 +1,7 @@
 // Who sends the callback of a chord, among many that ask, with a Go worker that has decided, and when workers are killed.
 
 import process from 'node:process';
-import { largeChord, mongoServer, redisServer } from '@machinery/services';
+import { mongoServer, redisServer, testLargeChord } from '@machinery/services';
 import { describe, expect, it } from 'vitest';
 import { groupOf, newClient, newUuid, open, stopped } from './setup.ts';
 
@@ -64,19 +64,6 @@ describe.skipIf(redis === undefined || mongo === undefined)(
   () => {
     Object.assign(process.env, { REDIS_TEST_URL: redis?.url, MONGODB_TEST_URL: url });
     const adapters = new URL('crashes/adapters.mjs', import.meta.url).href;
-    const numbers = Array.from({ length: 1_000 }, (_, i) => i);
-
-    it('calls back once, with all results in order', async () => {
-      const { ran, callbacks } = await largeChord({ adapters, members: 1_000, workers: 4, kills: 0 });
-      expect(callbacks).toEqual([numbers]);
-      expect(ran).toBe(1_000);
-    });
-
-    it('calls back with all results in order though two of them are killed in the middle', async () => {
-      const { killed, callbacks } = await largeChord({ adapters, members: 1_000, workers: 4, kills: 2 });
-      expect(killed).toBe(2);
-      expect(callbacks.length).toBeGreaterThan(0);
-      for (const given of callbacks) expect(given).toEqual(numbers);
-    });
+    testLargeChord(it, adapters);
   },
 );

@@ -1,11 +1,13 @@
 // The backends and connections of a test file, which end with it.
 
 import { createRequire } from 'node:module';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { GroupMeta, Logger, StateWrite, TaskState } from '@machinery/core';
+import { sampleGroup, sampleWrite } from '@machinery/services';
 import { MongoClient, type MongoClientOptions } from 'mongodb';
 import { afterAll } from 'vitest';
 import { MongoBackend, type MongoBackendOptions } from '../src/index.ts';
+
+export { newUuid, outcome, until } from '@machinery/services';
 
 const ends: (() => Promise<void>)[] = [];
 afterAll(async () => {
@@ -49,23 +51,15 @@ export function anotherDriver(): typeof import('mongodb') {
   }
 }
 
-let last = 0;
-export function newUuid(what: 'task' | 'group' = 'task'): string {
-  return `${what}_${Date.now()}-${process.pid}-${++last}`;
-}
-
-const sentAt = '2026-11-21T08:00:00.123Z';
+/** MongoDB keeps milliseconds. */
+const createdAt = '2026-11-21T08:00:00.123Z';
 
 export function write(taskUuid: string, state: TaskState['state'], more: Partial<TaskState> = {}): StateWrite {
-  const results = state === 'SUCCESS' ? { results: [{ type: 'int64', value: 2 }] } : {};
-  return {
-    state: { taskUuid, taskName: 'add', state, createdAt: sentAt, ...results, ...more },
-    expiresInSeconds: 60,
-  };
+  return sampleWrite(taskUuid, state, { createdAt, ...more });
 }
 
 export function groupOf(taskUuids: readonly string[]): GroupMeta {
-  return { groupUuid: newUuid('group'), taskUuids, chordTriggered: false, lock: false, createdAt: sentAt };
+  return sampleGroup(taskUuids, { createdAt });
 }
 
 /** Every call that can be waited for but `write`. */
@@ -80,32 +74,4 @@ export function callsOf(backend: MongoBackend): Promise<unknown>[] {
     backend.claimChord(group.groupUuid, 'x'),
     backend.finishChord(group.groupUuid),
   ];
-}
-
-/** What a call came to, and how long it took. */
-export async function outcome(call: Promise<unknown>) {
-  const from = performance.now();
-  const tookMs = () => performance.now() - from;
-  try {
-    return { answer: await call, tookMs: tookMs() };
-  } catch (error) {
-    const { code, message } = error as { code?: string; message: string };
-    return { code, message, tookMs: tookMs() };
-  }
-}
-
-/** Asks until it is so, for ten seconds. */
-export async function until(ask: () => unknown): Promise<void> {
-  const from = performance.now();
-  for (;;) {
-    let last: unknown;
-    try {
-      last = await ask();
-    } catch (error) {
-      last = error;
-    }
-    if (last === true) return;
-    if (performance.now() - from > 10_000) throw new Error(`It is never so: ${String(last)}`);
-    await sleep(10);
-  }
 }

@@ -224,11 +224,10 @@ function testGroupExpiry(suite: BackendSuite): void {
       'is gone after its time although it was claimed or finished': async (open) => {
         const [a, b] = [await open(), await open()];
         const [claimed, finished] = [groupOf(newTaskUuids(1)), groupOf(newTaskUuids(1))];
-        await a.initGroup(claimed, 1);
-        await a.initGroup(finished, 1);
+        await Promise.all([a.initGroup(claimed, 2), a.initGroup(finished, 2)]);
         await b.claimChord(claimed.groupUuid, claimed.taskUuids[0] as string);
         await b.finishChord(finished.groupUuid);
-        await suite.untilExpired(1);
+        await suite.untilExpired(2);
         await isGone(a, claimed);
         await isGone(a, finished);
       },

@@ -45,14 +45,14 @@ export function testExpiry(suite: WorkflowSuite): void {
       'is kept for as long after each member as states are': async (scene) => {
         const sentAt = Date.now();
         const passed = (ms: number) => new Promise((resolve) => setTimeout(resolve, sentAt + ms - Date.now()));
-        const sender = await scene.server({ resultsExpireInSeconds: 2 });
+        const sender = await scene.server({ resultsExpireInSeconds: 4 });
         const result = await scene.send(sender, sketch);
         scene.gate('b');
-        await passed(1_000);
-        await scene.worker({ resultsExpireInSeconds: 2 });
+        await passed(2_000);
+        await scene.worker({ resultsExpireInSeconds: 4 });
         await scene.began('b');
         await scene.ended(result.tasks[0] as AsyncResult);
-        await passed(2_500); // the meta would be gone, the states of both members are there
+        await passed(5_000); // the meta would be gone, the states of both members are there
         scene.open('b');
         assert.equal(await scene.within('the chord', result.get()), 'z(a(),b())');
       },
