@@ -20,9 +20,9 @@ import {
   type Outcome,
   optionalOption,
   type Send,
-  type StateWrite,
   stored,
   stringOption,
+  type TaskState,
   UnderWay,
 } from '@machinery/core';
 import {
@@ -62,10 +62,8 @@ export interface RedisBrokerOptions extends RedisConnectionOptions {
 /** The most characters that one command pushes. */
 const pushLength = 1_000_000;
 
-/** The state of a task that is sent, as the backend encodes it. */
-interface PendingText extends StateWrite {
-  readonly text: string;
-}
+/** A message, and the state that is stored before it. */
+type Publication = Pick<Send, 'message'> & Partial<Pick<Send, 'pending'>>;
 
 /** What one command stores of a publish. */
 interface Destination {
@@ -148,7 +146,7 @@ export class RedisBroker implements Broker {
 
   /** Outcomes: `failed`, retryable, when Redis is away; `unknown` when the connection was lost before the reply. */
   publish(messages: readonly Message[]): Promise<Outcome[]> {
-    return this.#publishing.during(() => this.#publish(messages));
+    return this.#publishing.during(() => this.#publish(messages.map((message) => ({ message }))));
   }
 
   /** @throws MachineryError ERR_MACHINERY_BROKER_UNAVAILABLE, ERR_MACHINERY_CLOSED */
@@ -161,30 +159,20 @@ export class RedisBroker implements Broker {
     if (this.publish !== RedisBroker.prototype.publish) return undefined; // somebody wants to see what is published
     const encode = (backend as Partial<LendsStates>)[statesOnServer]?.(this.#connection);
     if (encode === undefined) return undefined;
-    return (sends) => {
-      const messages = sends.map(({ message }) => message);
-      const states = sends.map(({ pending }) => ({ ...pending, text: encode(pending.state) }));
-      return this.#publishing.during(() => this.#publish(messages, states));
-    };
+    return (sends) => this.#publishing.during(() => this.#publish(sends, encode));
   }
 
-  async #publish(messages: readonly Message[], states?: readonly PendingText[]): Promise<Outcome[]> {
+  /** @param encode the states. */
+  async #publish(all: readonly Publication[], encode?: (state: TaskState) => string): Promise<Outcome[]> {
     try {
       if (this.#closed !== undefined) throw closedError();
       if (this.#connection.client.status !== 'ready' || !this.#isTimed) await this.#ready();
     } catch (error) {
       const failure = redisError('broker', 'be reached', error);
-      return messages.map(() => failed(failure, failure.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE'));
+      return all.map(() => failed(failure, failure.code === 'ERR_MACHINERY_BROKER_UNAVAILABLE'));
     }
-    const outcomes = new Array<Outcome>(messages.length);
-    const push = async (destination: Destination): Promise<void> => {
-      const outcome = await this.#push(destination);
-      // What Redis refuses of several, it may refuse for the state of one of them: nothing was published.
-      const isRefused = outcome.status === 'failed' && !outcome.retryable && destination.keys.length > 1;
-      if (isRefused) await Promise.all(eachOf(destination).map(push));
-      else for (const place of destination.places) outcomes[place] = outcome;
-    };
-    await Promise.all(this.#destinationsOf(messages, states).map(push));
+    const outcomes = new Array<Outcome>(all.length);
+    await Promise.all(this.#destinationsOf(all, encode).map((to) => this.#push(to, outcomes)));
     return outcomes;
   }
 
@@ -251,15 +239,17 @@ export class RedisBroker implements Broker {
   }
 
   /** Where messages go, each with one command: the delayed set, and each queue. States of one command expire alike. */
-  #destinationsOf(messages: readonly Message[], states: readonly PendingText[] | undefined): Destination[] {
+  #destinationsOf(publications: readonly Publication[], encode?: (state: TaskState) => string): Destination[] {
     const now = performance.now() + this.#aheadMs;
     const all: Destination[] = [];
     const open = new Map<string | undefined, Destination>();
-    for (const [place, { routingKey, dueAtMs, body }] of messages.entries()) {
+    for (let place = 0; place < publications.length; place++) {
+      const { message, pending } = publications[place] as Publication;
+      const { routingKey, dueAtMs, body } = message;
       const queue = dueAtMs === undefined || dueAtMs <= now ? routingKey : undefined;
-      const state = states?.[place];
-      const expiresInSeconds = state?.expiresInSeconds ?? 0;
-      const length = body.length + (state?.text.length ?? 0);
+      const text = pending && encode?.(pending.state);
+      const expiresInSeconds = pending?.expiresInSeconds ?? 0;
+      const length = body.length + (text?.length ?? 0);
       let to = open.get(queue);
       if (to === undefined || to.length + length > pushLength || to.expiresInSeconds !== expiresInSeconds) {
         to = { queue, expiresInSeconds, places: [], values: [], keys: [], texts: [], length: 0 };
@@ -270,14 +260,23 @@ export class RedisBroker implements Broker {
       to.places.push(place);
       if (queue === undefined) to.values.push(`${dueAtMs}000000`);
       to.values.push(body);
-      if (state === undefined) continue;
-      to.keys.push(state.state.taskUuid);
-      to.texts.push(state.text);
+      if (pending === undefined || text === undefined) continue;
+      to.keys.push(pending.state.taskUuid);
+      to.texts.push(text);
     }
     return all;
   }
 
-  async #push({ queue, expiresInSeconds, keys, texts, values }: Destination): Promise<Outcome> {
+  async #push(destination: Destination, outcomes: Outcome[]): Promise<void> {
+    const { keys, places } = destination;
+    const outcome = await this.#store(destination);
+    // What Redis refuses of several, it may refuse for the state of one of them: nothing was published.
+    const isRefused = outcome.status === 'failed' && !outcome.retryable && keys.length > 1;
+    if (isRefused) await Promise.all(eachOf(destination).map((each) => this.#push(each, outcomes)));
+    else for (const place of places) outcomes[place] = outcome;
+  }
+
+  async #store({ queue, expiresInSeconds, keys, texts, values }: Destination): Promise<Outcome> {
     const { client } = this.#connection;
     const key = queue ?? this.#delayedKey;
     try {

@@ -264,12 +264,11 @@ export class Server implements AsyncDisposable {
     signature: CompleteSignature<R>,
     options?: SendOptions<R>,
   ): Promise<AsyncResult<Result<R>>>;
-  async send(
+  send(
     what: Signature | AnyWorkflow,
     options?: SendOptions | WorkflowOptions,
   ): Promise<AsyncResult<unknown> | WorkflowResult> {
-    this.#refuseWhenClosed();
-    return this.#send(what, options);
+    return this.#closing === undefined ? this.#send(what, options) : Promise.reject(closedError());
   }
 
   #send(
@@ -517,8 +516,12 @@ export class Server implements AsyncDisposable {
   }
 
   #refuseWhenClosed(): void {
-    if (this.#closing !== undefined) throw new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
+    if (this.#closing !== undefined) throw closedError();
   }
+}
+
+function closedError(): MachineryError {
+  return new MachineryError('ERR_MACHINERY_CLOSED', 'The server is closed');
 }
 
 function aboutSending(

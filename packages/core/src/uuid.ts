@@ -64,11 +64,22 @@ const dayMs = 86_400_000;
 
 /** When the task was sent, in Unix milliseconds, when its UUID is one of `newSendUuid`; undefined for any other text. */
 export function sentAtMsOf(uuid: string): number | undefined {
+  const ms = isOfLastMs(uuid) ? last.ms : msIn(uuid);
+  return ms !== undefined && isSendTime(ms) ? ms : undefined;
+}
+
+function msIn(uuid: string): number | undefined {
   const match = sendUuid.exec(uuid);
   if (match === null) return undefined;
   const [, first = '', second = '', third = '', fourth = ''] = match;
-  const ms = Number.parseInt(first + second + third + fourth, 16);
-  return isSendTime(ms) ? ms : undefined;
+  return Number.parseInt(first + second + third + fourth, 16);
+}
+
+/** Whether this process has just made it: a sender asks so at once. */
+function isOfLastMs(uuid: string): boolean {
+  const { start, end } = last;
+  const at = uuid.indexOf('_');
+  return start !== '' && uuid.length === at + 37 && uuid.startsWith(start, at) && uuid.startsWith(end, at + 21);
 }
 
 /** Whether `sentAtMsOf` believes a time: what others make of version 8 mostly looks like another one. */
