@@ -78,8 +78,10 @@ function msIn(uuid: string): number | undefined {
 /** Whether this process has just made it: a sender asks so at once. */
 function isOfLastMs(uuid: string): boolean {
   const { start, end } = last;
-  const at = uuid.indexOf('_');
-  return start !== '' && uuid.length === at + 37 && uuid.startsWith(start, at) && uuid.startsWith(end, at + 21);
+  const at = uuid.indexOf('_'); // a digit lies between the two
+  return (
+    start !== '' && uuid.length === at + 37 && uuid.startsWith(start, at) && uuid.startsWith(end, at + start.length + 1)
+  );
 }
 
 /** Whether `sentAtMsOf` believes a time: what others make of version 8 mostly looks like another one. */

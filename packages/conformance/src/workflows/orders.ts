@@ -3,10 +3,17 @@
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { type AsyncResult, encodeSignature, type Server, type Signature, type TaskState } from '@machinery/core';
+import {
+  type AsyncResult,
+  encodeSignature,
+  type Outcome,
+  type Server,
+  type Signature,
+  type TaskState,
+} from '@machinery/core';
 import { FaultyBroker, seededRandom } from '../faults/index.ts';
 import { overlay } from '../overlay.ts';
-import type { Scene } from './scene.ts';
+import type { Scene, ServerPlan } from './scene.ts';
 import { chordOf, groupOf, task } from './sketch.ts';
 import type { WorkflowSuite } from './workflows-under-test.ts';
 
@@ -167,16 +174,11 @@ export function testOrders(suite: WorkflowSuite): void {
         const sender = await scene.server();
         scene.gate('b', 'retried', 'calling back');
         const first = await scene.worker(
-          {
-            broker: (inner) =>
-              overlay(inner, {
-                publish: async (messages) => {
-                  const outcomes = await inner.publish(messages);
-                  await scene.opened('retried');
-                  return outcomes;
-                },
-              }),
-          },
+          publishing(async (publish) => {
+            const outcomes = await publish();
+            await scene.opened('retried');
+            return outcomes;
+          }),
           { concurrency: 2 },
         );
         const result = await scene.send(sender, chordOf([task('a'), task('b', { does: 'fail once' })], task('z')));
@@ -184,16 +186,13 @@ export function testOrders(suite: WorkflowSuite): void {
         await scene.began('b');
         first.pause();
         let callsBack = false;
-        await scene.worker({
-          broker: (inner) =>
-            overlay(inner, {
-              publish: async (messages) => {
-                callsBack = true;
-                await scene.opened('calling back');
-                return inner.publish(messages);
-              },
-            }),
-        });
+        await scene.worker(
+          publishing(async (publish) => {
+            callsBack = true;
+            await scene.opened('calling back');
+            return publish();
+          }),
+        );
         scene.open('b');
         await scene.eventually('the second worker to call back', async () => callsBack);
         scene.open('retried');
@@ -226,6 +225,13 @@ export function testOrders(suite: WorkflowSuite): void {
       assert.deepEqual([scene.log.times('b'), scene.log.times('z')], [bRuns, 1]);
     });
   });
+}
+
+/** A server with something around each publish of its broker. */
+function publishing(around: (publish: () => Promise<Outcome[]>) => Promise<Outcome[]>): ServerPlan {
+  return {
+    broker: (inner) => overlay(inner, { publish: (messages) => around(() => inner.publish(messages)) }),
+  };
 }
 
 /** The callback may run before its sender is told that it was published, and writes the flag: that must not be the next round's. */
